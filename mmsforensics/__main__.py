@@ -1,0 +1,5 @@
+"""``python -m mmsforensics``."""
+
+from mmsforensics.cli import main
+
+main()

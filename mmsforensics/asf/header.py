@@ -1,0 +1,396 @@
+"""The header of an ASF file: the object tree, and what it says about the file, its streams and its tags.
+
+Any bytes give a `Header`; what does not fit is a `HeaderProblem`, and the rest is still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from mmsforensics.asf.codecs import audio_codec, video_codec
+from mmsforensics.asf.guids import guid_name, guid_of
+from mmsforensics.asf.layout import (
+    AUDIO,
+    LAYOUTS,
+    VIDEO,
+    Fields,
+    ShortError,
+    parse_layout,
+    utf16,
+)
+
+FRAME = 24
+"""GUID and size of an object [ASF 2.1]."""
+
+HEADER_FIELDS = 30
+"""Frame, number of objects and two reserved bytes of the Header Object [ASF 3.1]."""
+
+EXTENSION_FIELDS = 46
+"""Frame, reserved fields and data size of the Header Extension [ASF 3.4]."""
+
+DATA_OBJECT_HEAD = 50
+"""Data Object up to its first packet [ASF 5.1]."""
+
+MAX_DEPTH = 4
+"""Objects nested deeper are hostile: Header, Header Extension, and an object inside one of its objects."""
+
+MAX_OBJECTS = 4096
+"""Objects of a header read at most."""
+
+BROADCAST, SEEKABLE = 1, 2
+ENCRYPTED = 0x8000
+
+VALUE_TYPES = ("unicode", "bytes", "bool", "uint32", "uint64", "uint16", "guid")
+"""Value data types of content descriptors and metadata records [ASF 3.11, 4.7, 4.8]."""
+
+STREAM_TYPES = {
+    "Audio Media": "audio",
+    "Video Media": "video",
+    "Command Media": "script",
+    "JFIF Media": "image",
+    "Degradable JPEG Media": "image",
+    "File Transfer Media": "file",
+    "Binary Media": "binary",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderProblem:
+    """Something in a header that is not as it must be."""
+
+    offset: int
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsfObject:
+    """One object of the tree."""
+
+    guid: bytes
+    name: str
+    offset: int
+    """Offset of its GUID in the file."""
+    size: int
+    """Bytes, frame included, as far as they are there."""
+    fields: Mapping[str, object]
+    children: tuple[AsfObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a header declares of a stream; None where it does not say."""
+
+    number: int
+    type: str
+    codec: str
+    codec_tag: str
+    bitrate: int | None = None
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    sample_rate: int | None = None
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One attribute."""
+
+    name: str
+    type: str
+    value: str
+    source_object: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed header."""
+
+    tree: tuple[AsfObject, ...]
+    size: int
+    """Bytes of the Header Object."""
+    file_id: bytes = b""
+    file_size: int = 0
+    packet_count: int = 0
+    play_duration: int = 0
+    """100 ns, preroll included."""
+    send_duration: int = 0
+    preroll_ms: int = 0
+    flags: int = 0
+    min_packet_size: int = 0
+    max_packet_size: int = 0
+    max_bitrate: int = 0
+    data_size: int = 0
+    """Size field of the Data Object, 0 when its head is not there."""
+    data_packets: int = 0
+    """Total Data Packets of the Data Object."""
+    streams: tuple[StreamInfo, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    title: str = ""
+    author: str = ""
+    copyright: str = ""
+    description: str = ""
+    rating: str = ""
+    problems: tuple[HeaderProblem, ...] = ()
+
+    @property
+    def broadcast(self) -> bool:
+        """Whether sizes, counts and durations are void because the file was live [ASF 3.2]."""
+        return bool(self.flags & BROADCAST)
+
+    @property
+    def seekable(self) -> bool:
+        """The Seekable flag."""
+        return bool(self.flags & SEEKABLE)
+
+    @property
+    def packet_size(self) -> int:
+        """Size of every data packet; 0 when the header does not say."""
+        return self.max_packet_size if self.max_packet_size <= 0xFFFF_FFF else 0
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Play time without preroll; None for a live stream."""
+        if self.broadcast or not self.play_duration:
+            return None
+        return max(self.play_duration // 10_000 - self.preroll_ms, 0)
+
+
+@dataclass(slots=True)
+class _Reader:
+    data: bytes
+    problems: list[HeaderProblem] = field(default_factory=list)
+    objects: int = 0
+
+    def problem(self, offset: int, expected: str, found: str) -> None:
+        self.problems.append(HeaderProblem(offset, expected, found))
+
+    def children(self, begin: int, end: int, depth: int) -> Iterator[AsfObject]:
+        at = begin
+        while at + FRAME <= end and self.objects < MAX_OBJECTS:
+            guid = self.data[at : at + 16]
+            size = int.from_bytes(self.data[at + 16 : at + FRAME], "little")
+            if size < FRAME:
+                self.problem(at + 16, f"an object size of at least {FRAME}", str(size))
+                return
+            if at + size > end:
+                self.problem(at + 16, f"an object of at most {end - at} bytes", str(size))
+                size = end - at
+            yield self.object(guid, at, size, depth)
+            at += size
+        if 0 < end - at < FRAME and self.objects < MAX_OBJECTS:
+            self.problem(at, "an object", f"{end - at} bytes")
+
+    def object(self, guid: bytes, at: int, size: int, depth: int) -> AsfObject:
+        self.objects += 1
+        name = guid_name(guid)
+        fields: Fields = {}
+        children: tuple[AsfObject, ...] = ()
+        body = at + FRAME
+        if name == "Header Extension" and size >= EXTENSION_FIELDS:
+            if depth < MAX_DEPTH:
+                children = tuple(self.children(at + EXTENSION_FIELDS, at + size, depth + 1))
+        elif guid in LAYOUTS:
+            end = self._fields(guid, name, body, at + size, fields)
+            if name == "Extended Stream Properties" and depth < MAX_DEPTH and end + FRAME <= at + size:
+                children = tuple(self.children(end, at + size, depth + 1))
+        else:
+            fields["data"] = self.data[body : at + size]
+        return AsfObject(guid, name, at, size, fields, children)
+
+    def _fields(self, guid: bytes, name: str, begin: int, end: int, fields: Fields) -> int:
+        section, layout = LAYOUTS[guid]
+        try:
+            return parse_layout(layout, self.data[:end], begin, fields)[1]
+        except ShortError as short:
+            self.problem(short.offset, f"field {short.field} of {name} (ASF {section})", "its end")
+            return end
+
+
+def parse_header(data: bytes) -> Header:
+    """Parse an ASF header.
+
+    Parameters
+    ----------
+    data : bytes
+        A Header Object, with or without the first 50 bytes of the Data Object behind it; it may be cut.
+
+    Returns
+    -------
+    Header
+        With what could be read; `problems` says what could not.
+    """
+    reader = _Reader(data)
+    if data[:16] != guid_of("Header Object") or len(data) < HEADER_FIELDS:
+        reader.problem(0, "an ASF Header Object of at least 30 bytes", data[:16].hex(" ") or "nothing")
+        return Header((), 0, problems=tuple(reader.problems))
+    size = int.from_bytes(data[16:24], "little")
+    if not HEADER_FIELDS <= size <= len(data):
+        reader.problem(16, f"a Header Object of 30 to {len(data)} bytes", str(size))
+    if data[29] != 2:
+        reader.problem(29, "2", str(data[29]))
+    end = min(max(size, HEADER_FIELDS), len(data))
+    tree = tuple(reader.children(HEADER_FIELDS, end, 1))
+    count = int.from_bytes(data[24:28], "little")
+    if count != len(tree):
+        reader.problem(24, f"the number of objects in the header, {len(tree)}", str(count))
+    header = Header(tree, end)
+    header = _with_file_properties(header)
+    header = _with_data_object(header, data)
+    everything = list(_walk(tree))
+    return replace(
+        header,
+        streams=_streams(everything),
+        tags=tuple(_tags(everything)),
+        problems=tuple(reader.problems),
+        **_description(everything),  # type: ignore[arg-type]
+    )
+
+
+def _walk(objects: tuple[AsfObject, ...]) -> Iterator[AsfObject]:
+    for item in objects:
+        yield item
+        yield from _walk(item.children)
+
+
+def _int(fields: Mapping[str, object], name: str) -> int:
+    value = fields.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _raw(fields: Mapping[str, object], name: str) -> bytes:
+    value = fields.get(name, b"")
+    return value if isinstance(value, bytes) else b""
+
+
+def _records(fields: Mapping[str, object], name: str) -> list[Fields]:
+    value = fields.get(name, [])
+    return value if isinstance(value, list) else []
+
+
+def _with_file_properties(header: Header) -> Header:
+    found = next((o for o in _walk(header.tree) if o.name == "File Properties"), None)
+    if found is None:
+        return header
+    f = found.fields
+    return replace(
+        header,
+        file_id=_raw(f, "File ID"),
+        file_size=_int(f, "File Size"),
+        packet_count=_int(f, "Data Packets Count"),
+        play_duration=_int(f, "Play Duration"),
+        send_duration=_int(f, "Send Duration"),
+        preroll_ms=_int(f, "Preroll"),
+        flags=_int(f, "Flags"),
+        min_packet_size=_int(f, "Minimum Data Packet Size"),
+        max_packet_size=_int(f, "Maximum Data Packet Size"),
+        max_bitrate=_int(f, "Maximum Bitrate"),
+    )
+
+
+def _with_data_object(header: Header, data: bytes) -> Header:
+    head = data[header.size : header.size + DATA_OBJECT_HEAD]
+    if len(head) < DATA_OBJECT_HEAD or head[:16] != guid_of("Data Object"):
+        return header
+    return replace(
+        header,
+        data_size=int.from_bytes(head[16:24], "little"),
+        data_packets=int.from_bytes(head[40:48], "little"),
+    )
+
+
+def _description(objects: list[AsfObject]) -> dict[str, str]:
+    found = next((o for o in objects if o.name == "Content Description"), None)
+    names = ("Title", "Author", "Copyright", "Description", "Rating")
+    return {n.lower(): str(found.fields.get(n, "")) if found else "" for n in names}
+
+
+def _tags(objects: list[AsfObject]) -> Iterator[Tag]:
+    for item in objects:
+        if item.name == "Content Description":
+            for name in ("Title", "Author", "Copyright", "Description", "Rating"):
+                value = item.fields.get(name)
+                if value:
+                    yield Tag(name, "unicode", str(value), item.name)
+        records = _records(item.fields, "Content Descriptors") or _records(item.fields, "Description Records")
+        for record in records:
+            kind = _int(record, "Value Data Type")
+            yield Tag(
+                str(record.get("Name", "")),
+                VALUE_TYPES[kind] if kind < len(VALUE_TYPES) else f"type {kind}",
+                value_text(kind, _raw(record, "Value")),
+                item.name,
+            )
+
+
+def value_text(kind: int, raw: bytes) -> str:
+    """A value of a content descriptor or metadata record as text; bytes in hex."""
+    if kind == 0:
+        return utf16(raw)
+    if kind == 6 and len(raw) == 16:
+        return guid_name(raw)
+    if kind == 2:
+        return "true" if any(raw) else "false"
+    if kind in (3, 4, 5):
+        return str(int.from_bytes(raw[:8], "little"))
+    return raw.hex()
+
+
+def _streams(objects: list[AsfObject]) -> tuple[StreamInfo, ...]:
+    declared: dict[int, int] = {}
+    for item in objects:
+        if item.name == "Extended Stream Properties":
+            declared[_int(item.fields, "Stream Number") & 0x7F] = _int(item.fields, "Data Bitrate")
+    for item in objects:
+        for record in _records(item.fields, "Bitrate Records"):
+            declared[_int(record, "Flags") & 0x7F] = _int(record, "Average Bitrate")
+    streams: dict[int, StreamInfo] = {}
+    for item in objects:
+        if item.name == "Stream Properties" and "Flags" in item.fields:
+            stream = _stream(item.fields, declared)
+            streams.setdefault(stream.number, stream)
+    return tuple(streams[n] for n in sorted(streams))
+
+
+def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> StreamInfo:
+    flags = _int(fields, "Flags")
+    number = flags & 0x7F
+    specific = _raw(fields, "Type-Specific Data")
+    stream = StreamInfo(
+        number=number,
+        type=STREAM_TYPES.get(str(fields.get("Stream Type")), "binary"),
+        codec="",
+        codec_tag="",
+        bitrate=declared.get(number) or None,
+        encrypted=bool(flags & ENCRYPTED),
+    )
+    values: Fields = {}
+    try:
+        if stream.type == "audio":
+            parse_layout(AUDIO, specific, 0, values)
+        elif stream.type == "video":
+            parse_layout(VIDEO, specific, 0, values)
+    except ShortError:
+        pass  # what was read before the end stands in `values`
+    if stream.type == "audio" and "Codec ID / Format Tag" in values:
+        tag = _int(values, "Codec ID / Format Tag")
+        return replace(
+            stream,
+            codec=audio_codec(tag, _int(values, "Bits Per Sample")),
+            codec_tag=f"0x{tag:04x}",
+            bitrate=stream.bitrate or _int(values, "Average Number of Bytes Per Second") * 8 or None,
+            channels=_int(values, "Number of Channels"),
+            sample_rate=_int(values, "Samples Per Second"),
+        )
+    if stream.type == "video" and "Encoded Image Height" in values:
+        tag_bytes = _raw(values, "Compression ID")
+        return replace(
+            stream,
+            codec=video_codec(tag_bytes),
+            codec_tag=tag_bytes.decode("ascii", "backslashreplace"),
+            width=_int(values, "Encoded Image Width"),
+            height=_int(values, "Encoded Image Height"),
+        )
+    return stream

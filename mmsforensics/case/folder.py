@@ -1,0 +1,105 @@
+"""A case as its users open it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmsforensics.analytics import TABLES
+from mmsforensics.case.errors import CaseError
+from mmsforensics.case.manifest import CUSTODY, MANIFEST
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+
+def is_case(path: Path) -> bool:
+    """Whether a folder is a case."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("tool") == "mmsforensics"
+
+
+class Case:
+    """An open case folder.
+
+    Each table is a property that gives a pandas DataFrame with Arrow types: ``case.sessions``,
+    ``case.events``, ``case.media``, …; `arrow` gives a lazy dataset for the large ones.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, object]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Case({str(self.path)!r})"
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name in TABLES:
+            return self.frame(name)
+        raise AttributeError(f"a case has no table {name!r}; it has {', '.join(TABLES)}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *TABLES]
+
+    def arrow(self, name: str) -> ds.Dataset:
+        """A table as a lazy Arrow dataset.
+
+        Raises
+        ------
+        KeyError
+            There is no such table.
+        """
+        import pyarrow.dataset as ds
+
+        if name not in TABLES:
+            raise KeyError(f"no table {name!r}; there are {', '.join(TABLES)}")
+        return ds.dataset(self.path / "tables" / name, format="parquet")
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """A table as a DataFrame with Arrow types; times are ``timestamp[ns, tz=UTC]``."""
+        import pandas as pd
+
+        return self.arrow(name).to_table().to_pandas(types_mapper=pd.ArrowDtype)
+
+    def media_path(self, media_id: str) -> Path:
+        """The file of a recovered medium.
+
+        Raises
+        ------
+        KeyError
+            There is no such medium.
+        """
+        table = self.arrow("media").to_table(columns=["media_id", "path"]).to_pylist()
+        found = {row["media_id"]: row["path"] for row in table}
+        return self.path / str(found[media_id])
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the evidence, in words."""
+        evidence = self.manifest.get("evidence")
+        assert isinstance(evidence, list)
+        return [problem for capture in evidence for problem in capture["problems"]]
+
+
+def open_case(path: str | os.PathLike[str]) -> Case:
+    """Open a case folder.
+
+    Raises
+    ------
+    CaseError
+        It is not one, or was written by a later version with another schema.
+    """
+    root = Path(path)
+    if not is_case(root):
+        raise CaseError(f"{root}: no case folder ({MANIFEST} is missing or not ours)")
+    return Case(root, json.loads((root / MANIFEST).read_text(encoding="utf-8")))
+
+
+__all__ = ["CUSTODY", "MANIFEST", "Case", "is_case", "open_case"]

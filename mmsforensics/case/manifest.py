@@ -1,0 +1,39 @@
+"""The manifest `case.json`: what the case rests on and what it holds, with hashes, and no time of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import mmsforensics
+from mmsforensics.analytics import SCHEMA_VERSION
+from mmsforensics.case.store import WrittenTable
+from mmsforensics.evidence import hash_file
+
+MANIFEST = "case.json"
+CUSTODY = "custody.jsonl"
+
+
+def write_manifest(
+    root: Path, captures: Sequence[Mapping[str, object]], tables: Sequence[WrittenTable]
+) -> None:
+    """Hash every output and write the manifest."""
+    content = {t.path: t for t in tables}
+    outputs = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name not in (MANIFEST, CUSTODY)):
+        name = path.relative_to(root).as_posix()
+        output: dict[str, object] = {"path": name, "size": path.stat().st_size, "sha256": hash_file(path)}
+        if name in content:
+            output["rows"] = content[name].rows
+            output["content_sha256"] = content[name].content_sha256
+        outputs.append(output)
+    manifest = {
+        "tool": "mmsforensics",
+        "version": mmsforensics.__version__,
+        "schema_version": SCHEMA_VERSION,
+        "parameters": {"overlap_policy": "first"},
+        "evidence": list(captures),
+        "outputs": outputs,
+    }
+    (root / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")

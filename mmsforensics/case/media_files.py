@@ -1,0 +1,277 @@
+"""Recovered media on disk: the faithful file as it grows, the playable one when it is done.
+
+Rules of this file:
+
+* nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
+  files until the medium is finished, so that the rows of one medium stand together in the tables;
+* files are hashed as they are written, on a thread of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.asf import Header, parse_header
+from mmsforensics.case.playable import make_playable
+from mmsforensics.case.store import TableStore
+from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
+
+SPOOL_ROWS = 1 << 16
+"""Rows of a spool file handled at once."""
+
+ORIGIN_NAMES = np.array([o.name.lower() for o in Origin])
+
+
+@dataclass(frozen=True, slots=True)
+class MediumNames:
+    """How a medium is called."""
+
+    session_id: str
+    capture_id: str
+    number: int
+    """Running number in the session, from 1."""
+    stem: str
+    extension: str
+
+    def media_id(self, kind: str) -> str:
+        """Identifier of one of the medium's files."""
+        return f"{self.session_id}-m{self.number}-{kind}"
+
+    def path(self, kind: str) -> str:
+        """Path of one of the medium's files in the case folder."""
+        return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{self.extension}"
+
+
+class HashedFile:
+    """A file hashed as it is written. Opened for each write: there may be thousands of them at once."""
+
+    def __init__(self, path: Path, hasher: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._hasher = hasher
+        self._sha256 = hashlib.sha256()
+        self._last: Future[None] | None = None
+        self.size = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, data: bytes | NDArray[np.uint8]) -> int:
+        """Append bytes."""
+        with self._path.open("ab") as file:
+            file.write(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
+        self._settle()
+        self._last = self._hasher.submit(self._sha256.update, data)  # type: ignore[arg-type]
+        self.size += len(data)
+        return len(data)
+
+    def hexdigest(self) -> str:
+        """SHA-256 of what was written."""
+        self._settle()
+        return self._sha256.hexdigest()
+
+    def _settle(self) -> None:
+        """Wait for the block before: at most one block is held for hashing."""
+        if self._last is not None:
+            self._last.result()
+            self._last = None
+
+
+class Spool:
+    """Rows of one dtype on disk."""
+
+    def __init__(self, path: Path, dtype: np.dtype[np.void]) -> None:
+        self._path = path
+        self._dtype = dtype
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def append(self, rows: NDArray[np.void]) -> None:
+        """Add rows."""
+        if len(rows):
+            with self._path.open("ab") as file:
+                file.write(np.ascontiguousarray(rows).tobytes())
+
+    def rows(self) -> NDArray[np.void]:
+        """All rows, mapped from disk."""
+        if not self._path.exists():
+            return np.empty(0, dtype=self._dtype)
+        return np.memmap(self._path, dtype=self._dtype, mode="r")
+
+    def batches(self) -> Iterator[NDArray[np.void]]:
+        """All rows, some at a time."""
+        rows = self.rows()
+        for begin in range(0, len(rows), SPOOL_ROWS):
+            yield np.array(rows[begin : begin + SPOOL_ROWS])
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self._path.unlink(missing_ok=True)
+
+
+class MediumFile:
+    """One medium being recovered; a `MediumWriter`."""
+
+    def __init__(
+        self,
+        root: Path,
+        spool: Path,
+        store: TableStore,
+        names: MediumNames,
+        header: bytes,
+        hasher: ThreadPoolExecutor,
+        *,
+        framed: bool,
+    ) -> None:
+        self._root = root
+        self._store = store
+        self._names = names
+        self._header_bytes = header
+        self._framed = framed
+        self._hasher = hasher
+        self._file = HashedFile(root / names.path("faithful"), hasher)
+        stem = names.media_id("spool")
+        self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
+        self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
+
+    def write(self, block: MediumBlock) -> None:
+        """Append bytes to the faithful file, with the packets and origins that go with them."""
+        self._file.write(block.data)
+        self._packets.append(block.packets)
+        self._origins.append(block.provenance)
+
+    def close(self, summary: MediumSummary) -> None:
+        """Finish the medium: rows, and the playable file where one is needed."""
+        header = parse_header(self._header_bytes)
+        made = None
+        if summary.packets:
+            made = make_playable(
+                faithful=self._root / self._names.path("faithful"),
+                faithful_size=self._file.size,
+                header=header,
+                header_bytes=self._header_bytes,
+                packets=self._packets.rows(),
+                out=HashedFile(self._root / self._names.path("playable"), self._hasher),
+            )
+        media_id = self._names.media_id("faithful")
+        self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
+        self._packet_rows(media_id)
+        for batch in self._origins.batches():
+            self._provenance(media_id, batch)
+        if made is not None and made.file is not None:
+            written = MediumSummary(
+                packets=made.packets,
+                packets_missing=summary.packets_missing,
+                complete=summary.complete,
+                ended=summary.ended,
+            )
+            playable_header = parse_header(made.header_bytes)
+            self._rows("playable", playable_header, written, made.file, list(made.notes))
+            for batch in made.provenance(self._origins.rows()):
+                self._provenance(self._names.media_id("playable"), batch)
+        self._packets.remove()
+        self._origins.remove()
+
+    def _rows(
+        self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
+    ) -> None:
+        media_id = self._names.media_id(kind)
+        self._store.append_row(
+            "media",
+            {
+                "media_id": media_id,
+                "session_id": self._names.session_id,
+                "kind": kind,
+                "path": self._names.path(kind),
+                "sha256": file.hexdigest(),
+                "size": file.size,
+                "packets": summary.packets,
+                "packets_missing": summary.packets_missing,
+                "complete": summary.complete,
+                "duration_ms": header.duration_ms,
+                "title": header.title,
+                "author": header.author,
+                "copyright": header.copyright,
+                "description": header.description,
+                "notes": notes,
+            },
+        )
+        for stream in header.streams:
+            self._store.append_row(
+                "media_streams",
+                {
+                    "media_id": media_id,
+                    "stream_number": stream.number,
+                    "type": stream.type,
+                    "codec": stream.codec,
+                    "bitrate": stream.bitrate,
+                    "width": stream.width,
+                    "height": stream.height,
+                    "channels": stream.channels,
+                    "sample_rate": stream.sample_rate,
+                    "encrypted": stream.encrypted,
+                },
+            )
+        for tag in header.tags:
+            self._store.append_row(
+                "metadata",
+                {
+                    "media_id": media_id,
+                    "name": tag.name,
+                    "type": tag.type,
+                    "value": tag.value,
+                    "source_object": tag.source_object,
+                },
+            )
+
+    def _packet_rows(self, media_id: str) -> None:
+        for rows in self._packets.batches():
+            append_packets(self._store, rows, self._names.session_id, self._names.capture_id, media_id)
+
+    def _provenance(self, media_id: str, rows: NDArray[np.void]) -> None:
+        import pyarrow as pa
+
+        nowhere = rows["frame"] == 0
+        self._store.append(
+            "provenance",
+            {
+                "media_id": [media_id] * len(rows),
+                "file_offset": rows["file_offset"],
+                "length": rows["length"],
+                "capture_id": pa.array([self._names.capture_id] * len(rows), mask=nowhere),
+                "frame": pa.array(np.ascontiguousarray(rows["frame"]), mask=nowhere),
+                "frame_offset": pa.array(np.ascontiguousarray(rows["frame_offset"]), mask=nowhere),
+                "kind": pa.array(ORIGIN_NAMES[rows["kind"]].tolist()),
+            },
+        )
+
+
+def append_packets(
+    store: TableStore, rows: NDArray[np.void], session_id: str, capture_id: str, media_id: str | None
+) -> None:
+    """Add rows of MEDIA_PACKET to the table `media_packets`; without a file their offset is null."""
+    import pyarrow as pa
+
+    n = len(rows)
+    absent = rows["file_offset"] < 0
+    columns: dict[str, object] = {
+        "session_id": [session_id] * n,
+        "packet_number": rows["location"],
+        "send_time_ms": pa.array(np.ascontiguousarray(rows["send_time_ms"]), mask=rows["sound"] == 0),
+        "ts": rows["ts"],
+        "size": rows["size"],
+        "file_offset": pa.array(np.ascontiguousarray(rows["file_offset"]), mask=absent),
+        "frame": rows["frame"],
+        "capture_id": [capture_id] * n,
+        "first_frame": rows["first_frame"],
+        "duration_ms": pa.array(np.ascontiguousarray(rows["duration_ms"]), mask=rows["sound"] == 0),
+        "sequence": rows["sequence"],
+        "incarnation": rows["incarnation"],
+        "sound": rows["sound"].astype(np.bool_),
+    }
+    if media_id is not None:
+        columns["media_id"] = [media_id] * n
+    store.append("media_packets", columns)

@@ -1,0 +1,177 @@
+"""Parquet files of a case: rows in, byte-identical files out.
+
+Rules of this file:
+
+* row groups have a fixed number of rows, and no writer option is left to a default that a release may
+  change, so that the same rows give the same bytes in one environment;
+* beside it each table has a content hash, over values alone, that survives a change of pyarrow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmsforensics.analytics import TABLES, arrow_schema
+
+ROW_GROUP = 1 << 16
+"""Rows of a row group: some megabytes of the widest table."""
+
+Columns = Mapping[str, "Sequence[object] | np.ndarray | pa.Array"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTable:
+    """A finished table."""
+
+    name: str
+    path: str
+    """Relative to the case folder."""
+    rows: int
+    content_sha256: str
+
+
+class ContentHash:
+    """A hash of a table's values that does not depend on how rows are cut into batches."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._columns = [[hashlib.sha256() for _ in range(3)] for _ in schema]
+
+    def update(self, table: pa.Table) -> None:
+        """Add rows."""
+        for field, hashes in zip(self._schema, self._columns, strict=True):
+            for chunk in table.column(field.name).chunks:
+                _hash_values(chunk, hashes)
+
+    def hexdigest(self) -> str:
+        """SHA-256 over the column names, types and value hashes."""
+        outer = hashlib.sha256()
+        for field, hashes in zip(self._schema, self._columns, strict=True):
+            outer.update(f"{field.name}\0{field.type}\0".encode())
+            for h in hashes:
+                outer.update(h.digest())
+        return outer.hexdigest()
+
+
+def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
+    nulls, lengths, values = hashes
+    nulls.update(pc.is_null(chunk).to_numpy(zero_copy_only=False).astype(np.uint8).tobytes())
+    if pa.types.is_list(chunk.type):
+        for value in chunk.to_pylist():
+            text = json.dumps(value).encode()
+            lengths.update(len(text).to_bytes(8, "little"))
+            values.update(text)
+    elif pa.types.is_string(chunk.type):
+        filled = pc.fill_null(chunk, "")
+        sizes = pc.binary_length(filled).to_numpy(zero_copy_only=False)
+        lengths.update(sizes.astype("<i8").tobytes())
+        values.update("".join(filled.to_pylist()).encode())
+    else:
+        if pa.types.is_timestamp(chunk.type):
+            chunk = chunk.cast(pa.int64())
+        elif pa.types.is_boolean(chunk.type):
+            chunk = chunk.cast(pa.uint8())
+        values.update(pc.fill_null(chunk, 0).to_numpy(zero_copy_only=False).tobytes())
+
+
+class TableStore:
+    """Writes the tables of one case."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
+        self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._hashes = {name: ContentHash(schema) for name, schema in self._schemas.items()}
+        self._rows = dict.fromkeys(TABLES, 0)
+
+    def append(self, name: str, columns: Columns) -> None:
+        """Add rows, given column by column; a column left out is null throughout."""
+        schema = self._schemas[name]
+        size = len(next(iter(columns.values())))
+        if size == 0:
+            return
+        unknown = set(columns) - set(schema.names)
+        if unknown:
+            raise KeyError(f"table {name} has no column {sorted(unknown)}")
+        arrays = [
+            _array(columns[field.name], field.type) if field.name in columns else pa.nulls(size, field.type)
+            for field in schema
+        ]
+        self._pending[name].append(pa.Table.from_arrays(arrays, schema=schema))
+        if sum(t.num_rows for t in self._pending[name]) >= ROW_GROUP:
+            self._flush(name, final=False)
+
+    def append_row(self, name: str, row: Mapping[str, object]) -> None:
+        """Add one row."""
+        self.append(name, {k: [v] for k, v in row.items()})
+
+    def close(self) -> list[WrittenTable]:
+        """Write what is left; every table gets its file, an empty one too."""
+        written = []
+        for name in TABLES:
+            self._flush(name, final=True)
+            self._writer(name).close()
+            written.append(WrittenTable(name, _path(name), self._rows[name], self._hashes[name].hexdigest()))
+        return written
+
+    def abort(self) -> None:
+        """Let go of the files without finishing them."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _flush(self, name: str, *, final: bool) -> None:
+        if not self._pending[name]:
+            return
+        table = pa.concat_tables(self._pending[name]).combine_chunks()
+        whole = table.num_rows if final else table.num_rows // ROW_GROUP * ROW_GROUP
+        for begin in range(0, whole, ROW_GROUP):
+            part = table.slice(begin, min(ROW_GROUP, whole - begin))
+            self._writer(name).write_table(part, row_group_size=ROW_GROUP)
+            self._hashes[name].update(part)
+            self._rows[name] += part.num_rows
+        self._pending[name] = [table.slice(whole)] if whole < table.num_rows else []
+
+    def _writer(self, name: str) -> pq.ParquetWriter:
+        if name not in self._writers:
+            path = self._root / _path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writers[name] = pq.ParquetWriter(
+                path,
+                self._schemas[name],
+                version="2.6",
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[
+                    f.name for f in self._schemas[name] if pa.types.is_string(f.type) and f.name != "details"
+                ],
+                write_statistics=True,
+                data_page_version="1.0",
+                store_schema=True,
+            )
+        return self._writers[name]
+
+
+def _path(name: str) -> str:
+    return f"tables/{name}/part-0.parquet"
+
+
+def _array(values: object, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values.cast(kind) if values.type != kind else values
+    if isinstance(values, np.ndarray):
+        if pa.types.is_timestamp(kind):
+            return pa.array(values, pa.int64(), mask=values == np.iinfo(np.int64).min).cast(kind)
+        return pa.array(np.ascontiguousarray(values)).cast(kind)
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(kind)
+    return pa.array(values, kind)

@@ -1,0 +1,106 @@
+"""Verification: evidence and outputs hashed again and held against the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsforensics.case.custody import append_entry, check_chain, last_entry
+from mmsforensics.case.folder import CUSTODY, MANIFEST, Case
+from mmsforensics.evidence import hash_file
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One file looked at."""
+
+    path: str
+    kind: str
+    """evidence, output, custody or manifest."""
+    ok: bool
+    message: str
+
+
+def verify(case: Case, *, evidence_folder: Path | None = None) -> list[Check]:
+    """Hash the evidence and every output again.
+
+    Parameters
+    ----------
+    case : Case
+    evidence_folder : Path, optional
+        Where the captures lie now, when they are no longer where they were.
+
+    Returns
+    -------
+    list of Check
+        One for each file, in the manifest's order, and one for the custody log. The result is appended to
+        that log.
+    """
+    checks = [*_evidence(case, evidence_folder), *_outputs(case), *_custody(case)]
+    failed = [c.path for c in checks if not c.ok]
+    append_entry(case.path / CUSTODY, "verify", {"files": len(checks), "failed": failed})
+    return checks
+
+
+def _evidence(case: Case, folder: Path | None) -> Iterator[Check]:
+    for capture in _list(case.manifest, "evidence"):
+        path = _find(case, str(capture["path"]), folder)
+        if path is None:
+            yield Check(str(capture["path"]), "evidence", ok=False, message="not found")
+        else:
+            yield _compare(path, str(capture["path"]), "evidence", capture)
+
+
+def _find(case: Case, given: str, folder: Path | None) -> Path | None:
+    candidates = [Path(given)]
+    if folder is not None:
+        candidates = [folder / Path(given).name]
+    else:
+        entry = last_entry(case.path / CUSTODY, "analyze")
+        for known in _list(entry, "evidence"):
+            if known.get("path") == given:
+                candidates.append(Path(str(known["absolute_path"])))
+    return next((c for c in candidates if c.is_file()), None)
+
+
+def _outputs(case: Case) -> Iterator[Check]:
+    listed = set()
+    for output in _list(case.manifest, "outputs"):
+        name = str(output["path"])
+        listed.add(name)
+        path = case.path / name
+        if not path.is_file():
+            yield Check(name, "output", ok=False, message="missing")
+        else:
+            yield _compare(path, name, "output", output)
+    for path in sorted(p for p in (case.path).rglob("*") if p.is_file()):
+        name = path.relative_to(case.path).as_posix()
+        if name not in listed and name not in (MANIFEST, CUSTODY):
+            yield Check(name, "output", ok=False, message="not in the manifest")
+
+
+def _compare(path: Path, name: str, kind: str, expected: Mapping[str, object]) -> Check:
+    size = path.stat().st_size
+    if size != expected["size"]:
+        return Check(name, kind, ok=False, message=f"{size} bytes, expected {expected['size']}")
+    found = hash_file(path)
+    if found != expected["sha256"]:
+        return Check(name, kind, ok=False, message=f"SHA-256 {found}, expected {expected['sha256']}")
+    return Check(name, kind, ok=True, message="as recorded")
+
+
+def _custody(case: Case) -> Iterator[Check]:
+    problems = check_chain(case.path / CUSTODY)
+    yield Check(CUSTODY, "custody", ok=not problems, message="; ".join(problems) or "chain is whole")
+    if problems:
+        return
+    recorded = last_entry(case.path / CUSTODY, "analyze").get("manifest_sha256")
+    same = recorded == hash_file(case.path / MANIFEST)
+    message = "as recorded in the custody log" if same else "is not the one recorded in the custody log"
+    yield Check(MANIFEST, "manifest", ok=same, message=message)
+
+
+def _list(mapping: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    value = mapping.get(name, [])
+    return value if isinstance(value, list) else []

@@ -1,0 +1,295 @@
+"""The commands. Heavy modules are imported inside them, so that ``--help`` answers at once.
+
+Exit codes: 0 done; 1 done, but some evidence could not be read whole, or a check failed; 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from mmsforensics import __version__
+
+if TYPE_CHECKING:
+    from mmsforensics.case import Case
+
+DONE, INCOMPLETE, USAGE = 0, 1, 2
+
+CASE = click.argument("case", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mmsforensics")
+def main() -> None:
+    r"""Recover Windows Media (MMS) streams from packet captures, with evidence for every byte.
+
+    \b
+    Examples:
+      mmsforensics analyze evidence.pcap --out case
+      mmsforensics sessions case
+      mmsforensics timeline case --session c001-s0001
+      mmsforensics verify case
+    """
+
+
+@main.command()
+@click.argument("evidence", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The case folder to make.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
+    """Hash, extract, decode and recover: make a case of captures.
+
+    EVIDENCE are capture files (pcap, pcapng), or folders of them. They are opened read-only. An existing
+    case in the output folder is replaced, and its custody log goes on.
+    """
+    from mmsforensics.case import CaseError, analyze
+    from mmsforensics.cli.progress import shown_progress
+
+    try:
+        with shown_progress(quiet=quiet) as progress:
+            case = analyze(evidence, out, progress=progress)
+    except (CaseError, OSError) as error:
+        _fail(str(error))
+    for problem in case.problems:
+        click.echo(f"warning: {problem}", err=True)
+    if not quiet:
+        _print_result(case)
+    sys.exit(INCOMPLETE if case.problems else DONE)
+
+
+@main.command()
+@CASE
+def info(case: Path) -> None:
+    """Say what a case holds and rests on."""
+    opened = _open(case)
+    captures = _rows(opened, "captures")
+    _print_table(
+        "Evidence",
+        ["capture", "path", "format", "size", "frames", "first", "last", "SHA-256"],
+        [
+            [
+                c["capture_id"],
+                c["path"],
+                c["format"],
+                f"{c['size']:,}",
+                f"{c['packets']:,}",
+                _time(c["first_ts"]),
+                _time(c["last_ts"]),
+                c["sha256"],
+            ]
+            for c in captures
+        ],
+    )
+    for problem in opened.problems:
+        click.echo(f"warning: {problem}")
+    for capture in captures:
+        for column, meaning in (
+            ("frames_fragment", "IP fragments, not reassembled by this version"),
+            ("frames_malformed", "frames with impossible or cut headers"),
+            ("unclaimed_datagrams", "UDP datagrams that look like MMS data, their control not captured"),
+        ):
+            if capture[column]:
+                click.echo(f"note: {capture['capture_id']}: {capture[column]:,} {meaning}")
+    click.echo()
+    from mmsforensics.analytics import TABLES
+
+    _print_table(
+        "Tables",
+        ["table", "rows", "holds"],
+        [[t.name, f"{opened.arrow(t.name).count_rows():,}", t.doc] for t in TABLES.values()],
+    )
+
+
+@main.command()
+@CASE
+@JSON
+def sessions(case: Path, as_json: bool) -> None:
+    """List the sessions: who watched what, when, how it came out."""
+    rows = sorted(_rows(_open(case), "sessions"), key=lambda r: (str(r["start_ts"]), r["session_id"]))
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Sessions",
+        ["session", "transport", "start", "client", "server", "url", "packets", "missing", "outcome"],
+        [
+            [
+                r["session_id"],
+                r["transport"],
+                _time(r["start_ts"]),
+                f"{r['client_ip']}:{r['client_port']}",
+                f"{r['server_ip']}:{r['server_port']}",
+                r["url"],
+                f"{r['packets_received']:,}",
+                f"{r['packets_missing']:,}",
+                r["outcome"],
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@CASE
+@click.option("--session", "-s", help="Only this session.")
+@JSON
+def timeline(case: Path, session: str | None, as_json: bool) -> None:
+    """Print the events in order of time."""
+    opened = _open(case)
+    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
+        _fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
+    rows = [r for r in _rows(opened, "events") if session in (None, r["session_id"])]
+    rows.sort(key=lambda r: (r["capture_id"], r["frame"]) if session else (str(r["ts"]), r["frame"]))
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Timeline",
+        ["time", "session", "frame", "from", "event", "summary"],
+        [
+            [
+                _time(r["ts"]),
+                r["session_id"],
+                str(r["frame"]),
+                r["direction"],
+                r["event"],
+                r["summary"],
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@CASE
+@JSON
+def media(case: Path, as_json: bool) -> None:
+    """List the recovered media files."""
+    opened = _open(case)
+    rows = _rows(opened, "media")
+    if as_json:
+        _print_json(rows)
+        return
+    streams = _rows(opened, "media_streams")
+    _print_table(
+        "Media",
+        ["medium", "kind", "size", "packets", "missing", "complete", "duration", "streams", "title", "path"],
+        [
+            [
+                r["media_id"],
+                r["kind"],
+                f"{r['size']:,}",
+                f"{r['packets']:,}",
+                f"{r['packets_missing']:,}",
+                "yes" if r["complete"] else "no",
+                f"{int(str(r['duration_ms'])) / 1000:.3f} s" if r["duration_ms"] is not None else "unknown",
+                " ".join(f"{s['type']}:{s['codec']}" for s in streams if s["media_id"] == r["media_id"]),
+                r["title"],
+                str(opened.path / str(r["path"])),
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@click.argument("table", required=False)
+def schema(table: str | None) -> None:
+    """Explain the columns of the tables, or of one TABLE."""
+    from mmsforensics.analytics import TABLES
+
+    if table is not None and table not in TABLES:
+        _fail(f"no table {table}; there are {', '.join(TABLES)}")
+    for name in [table] if table is not None else list(TABLES):
+        _print_table(
+            f"{name}: {TABLES[name].doc}",
+            ["column", "type", "unit", "meaning"],
+            [[c.name, c.type, c.unit, c.doc] for c in TABLES[name].columns],
+        )
+
+
+@main.command()
+@CASE
+@click.option(
+    "--evidence",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder where the captures lie now.",
+)
+def verify(case: Path, evidence: Path | None) -> None:
+    """Hash evidence and outputs again and hold them against the manifest."""
+    from mmsforensics.case import verify
+
+    checks = verify(_open(case), evidence_folder=evidence)
+    for check in checks:
+        click.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.kind:8}  {check.path}: {check.message}")
+    failed = sum(not c.ok for c in checks)
+    click.echo(f"{len(checks)} checked, {failed} failed")
+    sys.exit(INCOMPLETE if failed else DONE)
+
+
+def _open(path: Path) -> Case:
+    from mmsforensics.case import CaseError, open_case
+
+    try:
+        return open_case(path)
+    except CaseError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(USAGE)
+
+
+def _rows(case: Case, table: str) -> list[dict[str, object]]:
+    """Rows with times as ISO text in nanoseconds, exact and sortable."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    data = case.arrow(table).to_table()
+    for i, field in enumerate(data.schema):
+        if pa.types.is_timestamp(field.type):
+            text = pc.strftime(data.column(i), format="%Y-%m-%dT%H:%M:%SZ")
+            data = data.set_column(i, field.name, text)
+    rows: list[dict[str, object]] = data.to_pylist()
+    return rows
+
+
+def _time(value: object) -> str:
+    return str(value).replace("T", " ").rstrip("Z") if value is not None else "-"
+
+
+def _print_json(rows: list[dict[str, object]]) -> None:
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False, default=str))
+
+
+def _print_table(title: str, headers: list[str], rows: list[list[object]]) -> None:
+    from mmsforensics.cli.text import print_table
+
+    print_table(title, headers, [[str(c) for c in row] for row in rows])
+
+
+def _print_result(case: Case) -> None:
+    found = _rows(case, "sessions")
+    recovered = _rows(case, "media")
+    captures = _rows(case, "captures")
+    click.echo(
+        f"{len(captures)} captures, {sum(int(str(c['packets'])) for c in captures):,} frames, "
+        f"{len(found)} sessions, {len(recovered)} media files"
+    )
+    for session in found:
+        click.echo(
+            f"  {session['session_id']}  {session['transport']}  {session['url']}  "
+            f"{session['packets_received']} packets, {session['packets_missing']} missing  "
+            f"({session['outcome']})"
+        )
+        for medium in recovered:
+            if medium["session_id"] == session["session_id"]:
+                click.echo(f"      {medium['kind']:8}  {case.path / str(medium['path'])}")
+    click.echo(f"case: {case.path}  (tables: {case.path / 'tables'}, manifest: {case.path / 'case.json'})")

@@ -1,0 +1,10 @@
+"""Evidence files: read-only bytes in order, hashes and record boundaries.
+
+The room knows how captures are written to disk and nothing of what the packets in them hold.
+"""
+
+from mmsforensics.evidence.files import Evidence, open_evidence
+from mmsforensics.evidence.hashing import hash_file
+from mmsforensics.evidence.problem import Problem
+
+__all__ = ["Evidence", "Problem", "hash_file", "open_evidence"]

@@ -1,0 +1,234 @@
+"""From an evidence file to batches of packet rows, window by window, hashed in the same reading.
+
+Rules of this file:
+
+* the hash is of the whole file, what stands behind damage included;
+* a window's pages are given back when its batches were used;
+* hashing begins before compiled code is loaded, and neither waits for the other within `LEASH`;
+* damage ends the walk and becomes a `Problem`; it never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.evidence.files import Evidence
+from mmsforensics.evidence.hashing import BackgroundHash
+from mmsforensics.evidence.problem import Problem
+from mmsforensics.packets.table import NO_TIME, PACKET, PacketBatch, Status
+
+if TYPE_CHECKING:
+    from mmsforensics.packets.walks import Walk
+
+WINDOW: Final = 16 << 20
+"""Bytes between two releases of memory: large enough that the calls cost nothing."""
+
+CAPACITY: Final = 131_072
+"""Rows of a batch at most."""
+
+FIRST_GUESS: Final = 128
+"""Bytes a record is taken for before any was seen; the number of rows set aside follows the capture."""
+
+LEAST_ROWS: Final = 1024
+"""Rows set aside at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSummary:
+    """What a scan saw."""
+
+    packets: int
+    """Frames walked."""
+    first_ts: int | None
+    """Earliest time stamp, ns since 1970-01-01 UTC; None if no frame has one."""
+    last_ts: int | None
+    """Latest time stamp, ns."""
+    link_types: tuple[int, ...]
+    """Link types (DLT) that the file declares, in order of appearance, each once."""
+    truncated: bool
+    """The capture could not be read to its end: it is cut, or damaged from some place on."""
+    problems: tuple[Problem, ...]
+    """What is wrong with the file."""
+    decoded: int
+    """Frames of each `Status`."""
+    other: int
+    malformed: int
+    fragments: int
+    blocks_skipped: int
+    """Blocks of a pcapng file that hold no packet and no interface."""
+    sha256: str | None
+    """Of the whole file; None before the scan is through or without hashing."""
+
+
+class CaptureScan:
+    """The scan of one evidence file; iterate once, then ask for the summary.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        An opened file; its `sha256` is set when the scan is through.
+    window : int
+        Bytes between two releases of memory.
+    capacity : int
+        Rows of a batch at most.
+    progress : callable, optional
+        Called with the number of bytes gone through since its last call; they sum up to the file's size.
+    hashing : bool
+        Whether to hash the file beside.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        *,
+        window: int = WINDOW,
+        capacity: int = CAPACITY,
+        progress: Callable[[int], None] | None = None,
+        hashing: bool = True,
+    ) -> None:
+        self._evidence = evidence
+        self._window = window
+        self._capacity = capacity
+        self._progress = progress
+        self._hashing = hashing
+        self._packets = 0
+        self._first: int | None = None
+        self._last: int | None = None
+        self._counts = np.zeros(len(Status), np.int64)
+        self._walk: Walk | None = None
+        self._hash: BackgroundHash | None = None
+        self._problems = list(evidence.problems)
+        self._truncated = False
+        self._begun = False
+
+    def start(self) -> None:
+        """Begin to hash, on a thread; the loading of compiled code may then go on beside it.
+
+        Iterating does this by itself.
+        """
+        if self._hashing and self._hash is None:
+            self._hash = BackgroundHash(self._evidence)
+
+    def close(self) -> None:
+        """End the hashing of a scan that is not gone through."""
+        if self._hash is not None:
+            self._hash.stop()
+
+    def __iter__(self) -> Iterator[PacketBatch]:
+        """Go through the file; a batch's data may be released when the next one is asked for."""
+        if self._begun:
+            raise RuntimeError("a scan can be gone through once")
+        self._begun = True
+        evidence = self._evidence
+        self.start()
+        try:
+            self._begin()
+            pos, alive = 0, self._walk is not None
+            rows_per_byte = 1 / FIRST_GUESS
+            for start in range(0, evidence.size, self._window):
+                stop = min(start + self._window, evidence.size)
+                while alive and pos < stop:
+                    batch, after, alive = self._step(pos, stop, rows_per_byte)
+                    if batch is not None:
+                        rows_per_byte = len(batch.rows) / (after - pos)
+                        yield batch
+                    pos = after
+                evidence.release(start, stop)
+                if self._hash is not None:
+                    self._hash.reach(stop)
+                if self._progress is not None:
+                    self._progress(stop - start)
+            if self._hash is not None:
+                evidence.sha256 = self._hash.finish()
+        finally:
+            self.close()
+
+    @property
+    def summary(self) -> ScanSummary:
+        """What was seen so far; of the whole file when the iteration is over."""
+        walk = self._walk
+        return ScanSummary(
+            packets=self._packets,
+            first_ts=self._first,
+            last_ts=self._last,
+            link_types=tuple(walk.link_types) if walk else (),
+            truncated=self._truncated,
+            problems=tuple(self._problems) + (tuple(walk.problems) if walk else ()),
+            decoded=int(self._counts[Status.DECODED]),
+            other=int(self._counts[Status.OTHER]),
+            malformed=int(self._counts[Status.MALFORMED]),
+            fragments=int(self._counts[Status.FRAGMENT]),
+            blocks_skipped=walk.skipped if walk else 0,
+            sha256=self._evidence.sha256,
+        )
+
+    def _begin(self) -> None:
+        """Choose the walk by the file's format."""
+        from mmsforensics.packets.walks import begin_walk  # compiled code loads while the hash runs
+
+        walk = begin_walk(self._evidence)
+        if isinstance(walk, Problem):
+            self._problems.append(walk)
+            self._truncated = True
+        else:
+            self._walk = walk
+
+    def _step(self, pos: int, stop: int, rows_per_byte: float) -> tuple[PacketBatch | None, int, bool]:
+        """Make one batch of the records from `pos` on that begin before `stop`."""
+        assert self._walk is not None
+        guess = int((stop - pos) * rows_per_byte * 1.25)
+        rows = np.empty(max(1, min(self._capacity, max(LEAST_ROWS, guess))), PACKET)
+        count, after, alive = self._walk.step(pos, stop, rows, self._packets)
+        self._truncated |= not alive
+        if count == 0:
+            return None, after, alive
+        rows = rows[:count]
+        batch = PacketBatch(rows, self._evidence.data[pos:after], pos)
+        self._decode_slow(batch)
+        self._count(rows)
+        return batch, after, alive
+
+    def _decode_slow(self, batch: PacketBatch) -> None:
+        """Let dpkt decode what the pass left to it."""
+        left = np.flatnonzero(batch.rows["status"] == Status.SLOW)
+        if len(left) == 0:
+            return
+        from mmsforensics.packets.slow import decode_slow  # dpkt is loaded only where it is needed
+
+        for index in left:
+            decode_slow(batch.frame(int(index)).tobytes(), batch.rows[index])
+
+    def _count(self, rows: NDArray[np.void]) -> None:
+        """Add rows to the summary."""
+        self._packets += len(rows)
+        self._counts += np.bincount(rows["status"], minlength=len(Status))
+        times = rows["ts"]
+        first, last = int(times.min()), int(times.max())
+        if last == NO_TIME:
+            return
+        if first == NO_TIME:
+            first = int(times[times != NO_TIME].min())
+        self._first = first if self._first is None else min(self._first, first)
+        self._last = last if self._last is None else max(self._last, last)
+
+
+def scan(
+    evidence: Evidence,
+    *,
+    window: int = WINDOW,
+    capacity: int = CAPACITY,
+    progress: Callable[[int], None] | None = None,
+) -> CaptureScan:
+    """Scan an evidence file.
+
+    Returns
+    -------
+    CaptureScan
+        Iterate over it for the batches, then read its `summary`. The parameters are explained there.
+    """
+    return CaptureScan(evidence, window=window, capacity=capacity, progress=progress)

@@ -1,0 +1,133 @@
+"""The one compiled pass over a capture: record walk and header decode fused, one entry a file format.
+
+Rules of this file:
+
+* the pass stops, and says why, at the end of the window, when its table is full, at what Python must
+  read, and at damage; it never goes on behind damage;
+* `PASS_SOURCES` names the modules compiled into the entries: Numba's cache follows a change in them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.evidence import compiled, pcap, pcapng
+from mmsforensics.evidence.compiled import Bytes, Int, fingerprint, u32
+from mmsforensics.packets import decode, links, table
+
+PASS_SOURCES = (compiled, pcap, pcapng, decode, links, table)
+
+DONE: Final = 0
+"""The end of the window was reached."""
+FULL: Final = 1
+"""The table is full."""
+CONTROL: Final = pcapng.CONTROL
+"""A block that Python must read. Higher numbers are the codes of damage of the two formats."""
+
+PCAP_OK: Final = pcap.OK
+PCAP_HEADER: Final = pcap.RECORD_HEADER
+PCAPNG_OK: Final = pcapng.OK
+OTHER_BLOCK: Final = pcapng.OTHER_BLOCK
+
+check_record = pcap.check_record
+record_time = pcap.record_time
+check_block = pcapng.check_block
+packet_fields = pcapng.packet_fields
+packet_time = pcapng.packet_time
+decode_frame = decode.decode_frame
+
+_SOURCES: Final = fingerprint(PASS_SOURCES)
+
+
+def _entries(sources: int) -> tuple[Any, Any]:
+    """Build the entries; `sources` becomes part of their cache key by being closed over."""
+
+    @njit(cache=True, nogil=True)
+    def pcap_pass(
+        data: Bytes,
+        pos: Int,
+        stop: Int,
+        rows: NDArray[np.void],
+        frames: Int,
+        big: Int,
+        tick: Int,
+        limit: Int,
+        link: Int,
+    ) -> tuple[Int, Int, Int]:
+        """Walk pcap records from `pos` on while they begin before `stop`.
+
+        Returns
+        -------
+        count, pos, code
+            Rows written, where the walk stands, and why.
+        """
+        _ = sources
+        n = 0
+        while pos < stop:
+            if n == len(rows):
+                return n, pos, FULL
+            code = check_record(data, pos, big, limit)
+            if code != PCAP_OK:
+                return n, pos, code
+            start = pos + PCAP_HEADER
+            captured = u32(data, pos + 8, big)
+            row = rows[n]
+            row.ts = record_time(data, pos, big, tick)
+            row.frame = frames + n + 1
+            row.offset = start
+            decode_frame(data, start, captured, u32(data, pos + 12, big), link, row)
+            n += 1
+            pos = start + captured
+        return n, pos, DONE
+
+    @njit(cache=True, nogil=True)
+    def pcapng_pass(
+        data: Bytes,
+        pos: Int,
+        stop: Int,
+        rows: NDArray[np.void],
+        frames: Int,
+        big: Int,
+        interfaces: NDArray[np.void],
+        count: Int,
+    ) -> tuple[Int, Int, Int, Int]:
+        """Walk pcapng blocks from `pos` on while they begin before `stop`.
+
+        Returns
+        -------
+        count, pos, code, skipped
+            Rows written, where the walk stands, and why; blocks passed over.
+        """
+        _ = sources
+        n = 0
+        skipped = 0
+        while pos < stop:
+            if n == len(rows):
+                return n, pos, FULL, skipped
+            code = check_block(data, pos, big)
+            if code == OTHER_BLOCK:
+                skipped += 1
+            elif code != PCAPNG_OK:
+                return n, pos, code, skipped
+            else:
+                code, index, start, captured, wire = packet_fields(data, pos, big, interfaces, count)
+                if code != PCAPNG_OK:
+                    return n, pos, code, skipped
+                interface = interfaces[index]
+                row = rows[n]
+                row.ts = packet_time(data, pos, big, interface)
+                row.frame = frames + n + 1
+                row.offset = start
+                decode_frame(data, start, captured, wire, np.int64(interface.link), row)
+                n += 1
+            pos += u32(data, pos + 4, big)
+        return n, pos, DONE, skipped
+
+    return pcap_pass, pcapng_pass
+
+
+pcap_pass, pcapng_pass = _entries(_SOURCES)

@@ -1,0 +1,47 @@
+"""Byte runs and datagrams in; typed messages of one vocabulary out.
+
+One module a protocol, each sans-I/O and sans-clock and total: any bytes give messages or located
+`Malformed` items, and decoding resumes at the next sound boundary.
+"""
+
+from mmsforensics.protocols.detect import Protocol, detect
+from mmsforensics.protocols.http import HttpDecoder
+from mmsforensics.protocols.messages import (
+    DATA_PACKET,
+    Body,
+    BodyEnd,
+    DataPackets,
+    Hole,
+    Malformed,
+    Message,
+    MmsMessage,
+    Overlap,
+    Request,
+    Response,
+    StreamEnd,
+    WmspPacket,
+)
+from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
+from mmsforensics.protocols.wmsp import WmspDecoder
+
+__all__ = [
+    "DATA_PACKET",
+    "Body",
+    "BodyEnd",
+    "DataPackets",
+    "Hole",
+    "HttpDecoder",
+    "Malformed",
+    "Message",
+    "MmsMessage",
+    "MmsStreamDecoder",
+    "Overlap",
+    "Protocol",
+    "Request",
+    "Response",
+    "StreamEnd",
+    "WmspDecoder",
+    "WmspPacket",
+    "decode_datagrams",
+    "detect",
+]

@@ -1,0 +1,42 @@
+"""Which protocol a direction of a connection speaks, by its first bytes."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+HTTP_REQUEST = re.compile(rb"[A-Za-z]{3,16} [^\r\n]{1,16384}? HTTP/1\.[0-9]\r?\n")
+HTTP_RESPONSE = re.compile(rb"HTTP/1\.[0-9] [0-9]{3}")
+
+MMS_SEAL = b"MMS "
+MMS_SESSION_ID = b"\xce\xfa\x0b\xb0"
+ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+
+
+class Protocol(Enum):
+    """What a connection carries."""
+
+    MMS = "mms"
+    HTTP = "http"
+
+
+def detect(first: bytes) -> Protocol | None:
+    """Return the protocol that the first bytes of a direction belong to, or None when they tell nothing.
+
+    A capture that begins inside a connection is recognised by a TcpMessageHeader [MS-MMSP 2.2.3]
+    anywhere in the bytes given, or by an HTTP message that begins at a line.
+    """
+    if first[4:8] == MMS_SESSION_ID and first[12:16] in (MMS_SEAL, b""):
+        return Protocol.MMS
+    if HTTP_RESPONSE.match(first) or HTTP_REQUEST.match(first):
+        return Protocol.HTTP
+    at = first.find(MMS_SESSION_ID)
+    while at >= 0:
+        if at >= 4 and first[at - 4] == 1 and first[at + 8 : at + 12] == MMS_SEAL:
+            return Protocol.MMS
+        at = first.find(MMS_SESSION_ID, at + 1)
+    if re.search(rb"(?:^|\n)" + HTTP_RESPONSE.pattern, first):
+        return Protocol.HTTP
+    if re.search(rb"(?:^|\n)" + HTTP_REQUEST.pattern, first):
+        return Protocol.HTTP
+    return None

@@ -1,0 +1,399 @@
+"""HTTP/1.x, as far as Windows Media rides on it: messages, transfer coding, framed and plain bodies.
+
+Rules of this file:
+
+* what a body holds is decided by its bytes, not by its Content-Type [MS-WMSP servers of version 4 send
+  application/octet-stream for everything];
+* both directions of a connection are one decoder: whether a response has a body depends on its request.
+  Feed the client's bytes of a stretch of time before the server's;
+* a hole in a body is handed on as a hole; a hole over a message's end is followed by a search for the
+  next start line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.protocols.messages import (
+    At,
+    Body,
+    BodyEnd,
+    Direction,
+    Hole,
+    Malformed,
+    Message,
+    Overlap,
+    Request,
+    Response,
+    StreamBuffer,
+    StreamEnd,
+)
+from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
+from mmsforensics.streams import PIECE, Conflict, Gap, Run, locate
+
+MAX_HEAD = 65536
+"""Bytes of a start line and headers: eight times what common servers allow."""
+
+MAX_CHUNK_LINE = 1024
+"""Bytes of a chunk-size line with its extensions [RFC 9112 7.1]."""
+
+_REQUEST = re.compile(r"([A-Za-z]{3,16}) (.{1,16384}?) (HTTP/1\.[0-9])\s*$")
+_RESPONSE = re.compile(r"(HTTP/1\.[0-9]) ([0-9]{3})(?: (.*))?$")
+_START = re.compile(
+    rb"HTTP/1\.[0-9] [0-9]{3}|(?:GET|POST|HEAD|OPTIONS|PUT|CONNECT) [^\r\n]{1,16384} HTTP/1\."
+)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CHUNK = re.compile(rb"\s*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_CHUNK_RESYNC = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
+
+_State = Literal["head", "body", "until close", "chunk head", "chunk", "trailer", "lost"]
+
+
+class _Side:
+    """One direction of the connection."""
+
+    __slots__ = (
+        "body_holes",
+        "body_length",
+        "buffer",
+        "direction",
+        "frame",
+        "left",
+        "number",
+        "sniffed",
+        "state",
+        "ts",
+        "wmsp",
+    )
+
+    def __init__(self, direction: Direction, *, from_start: bool) -> None:
+        self.direction: Direction = direction
+        self.buffer = StreamBuffer()
+        self.state: _State = "head" if from_start else "lost"
+        self.left = 0  # bytes of the body or chunk still to come
+        self.number = -1
+        self.body_length = 0
+        self.body_holes = 0
+        self.sniffed: Literal["", "wmsp", "plain"] = ""
+        self.wmsp: WmspDecoder | None = None
+        self.frame = 0
+        self.ts = 0
+
+    def at(self, start: int, size: int = 1) -> At:
+        """Where ``buffer.data[start:start + size]`` ends."""
+        frame, ts = self.frame, self.ts
+        if len(self.buffer.pieces):
+            frame, ts = locate(self.buffer.pieces, self.buffer.offset + start + size - 1)
+        return At(direction=self.direction, offset=self.buffer.offset + start, frame=frame, ts=ts)
+
+    def passed_over(self, n: int, expected: str) -> Malformed:
+        """Let go of `n` bytes that are not what was expected."""
+        at = self.at(0)
+        found = self.buffer.data[:16].tobytes().hex(" ")
+        self.buffer.consume(n)
+        return Malformed(at=at, length=n, expected=expected, found=found)
+
+
+class HttpDecoder:
+    """Decodes both directions of an HTTP connection."""
+
+    __slots__ = ("_methods", "_sides")
+
+    def __init__(self, *, client_from_start: bool = True, server_from_start: bool = True) -> None:
+        self._methods: list[str] = []
+        self._sides: dict[Direction, _Side] = {
+            "client": _Side("client", from_start=client_from_start),
+            "server": _Side("server", from_start=server_from_start),
+        }
+
+    def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
+        """Take the next bytes of one direction."""
+        side = self._sides[direction]
+        side.buffer.append(run.offset, run.data, run.pieces)
+        side.frame, side.ts = int(run.pieces["frame"][-1]), int(run.pieces["ts"][-1])
+        yield from self._decode(side)
+        side.buffer.settle()
+
+    def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
+        """Take note of bytes that were sent twice, differently."""
+        at = At(direction=direction, offset=item.offset, frame=item.frame, ts=item.ts)
+        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+
+    def gap(self, direction: Direction, gap: Gap) -> Iterator[Message]:
+        """Take note of a hole; decoding goes on behind it."""
+        side = self._sides[direction]
+        at = At(direction=direction, offset=gap.offset, frame=gap.frame, ts=gap.ts)
+        inside = side.state == "until close" or (
+            side.state in ("body", "chunk") and side.left >= gap.length and not len(side.buffer.data)
+        )
+        if side.state in ("body", "chunk", "until close"):
+            lost = min(gap.length, side.left) if side.state != "until close" else gap.length
+            side.left -= lost if side.state != "until close" else 0
+            yield from self._hole(side, at, lost)
+            if inside:
+                side.buffer.clear(gap.offset + gap.length)
+                yield from self._after(side)
+                return
+            if side.state == "chunk":
+                side.state = "lost"
+        else:
+            yield Hole(at=at, length=gap.length)
+            if side.state in ("chunk head", "trailer") and side.wmsp is not None:
+                yield from self._hole(side, at, 0)
+        if side.state in ("body", "until close") and side.left == 0:
+            yield from self._finish_body(side, complete=False)
+        side.state = "lost"
+        side.buffer.clear(gap.offset + gap.length)
+
+    def end(
+        self, direction: Direction, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int
+    ) -> Iterator[Message]:
+        """Take note of the end of one direction."""
+        side = self._sides[direction]
+        left = len(side.buffer.data)
+        at = At(direction=direction, offset=side.buffer.offset + left, frame=frame, ts=ts)
+        if side.state in ("body", "chunk", "chunk head", "until close", "trailer") or side.wmsp is not None:
+            complete = side.state == "until close" and reason == "fin"
+            yield from self._finish_body(side, complete=complete)
+        side.buffer.clear(at.offset)
+        yield StreamEnd(at=at, reason=reason, left=left)
+
+    def _decode(self, side: _Side) -> Iterator[Message]:
+        while True:
+            before = (side.state, side.buffer.offset)
+            match side.state:
+                case "head":
+                    yield from self._head(side)
+                case "body" | "chunk":
+                    yield from self._counted(side)
+                case "until close":
+                    yield from self._body(side, len(side.buffer.data))
+                case "chunk head":
+                    yield from self._chunk_head(side)
+                case "trailer":
+                    if self._trailer(side):
+                        side.state = "head"
+                        yield from self._finish_body(side, complete=True)
+                case "lost":
+                    yield from self._search(side)
+            if (side.state, side.buffer.offset) == before:
+                return
+
+    def _head(self, side: _Side) -> Iterator[Message]:
+        raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
+        blank = len(raw) - len(raw.lstrip(b"\r\n"))
+        if blank:
+            side.buffer.consume(blank)
+            raw = raw[blank:]
+        if not raw:
+            return
+        end = _HEAD_END.search(raw)
+        if end is None:
+            if len(raw) > MAX_HEAD or not _may_start(raw):
+                side.state = "lost"
+            return
+        message = self._message(side, raw[: end.start()], end.end())
+        if message is None:
+            side.state = "lost"
+            return
+        side.buffer.consume(end.end())
+        yield message
+        self._begin_body(side, message)
+        yield from self._after(side)
+
+    def _message(self, side: _Side, head: bytes, size: int) -> Request | Response | None:
+        lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
+        headers: list[tuple[str, str]] = []
+        for line in lines[1:]:
+            name, colon, value = line.partition(":")
+            if line[:1] in " \t" and headers:
+                headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.strip()}")
+            elif colon:
+                headers.append((name.strip(), value.strip()))
+        at = side.at(0, size)
+        if side.direction == "client":
+            found = _REQUEST.match(lines[0])
+            if found is None:
+                return None
+            side.number += 1
+            self._methods.append(found[1].upper())
+            return Request(
+                at=at,
+                method=found[1].upper(),
+                target=found[2],
+                version=found[3],
+                headers=tuple(headers),
+                number=side.number,
+            )
+        found = _RESPONSE.match(lines[0])
+        if found is None:
+            return None
+        if int(found[2]) >= 200 or side.number < 0:
+            side.number += 1
+        return Response(
+            at=at,
+            version=found[1],
+            status=int(found[2]),
+            reason=found[3] or "",
+            headers=tuple(headers),
+            number=side.number,
+        )
+
+    def _begin_body(self, side: _Side, message: Request | Response) -> None:
+        """How the body is delimited [RFC 9112 6.3]."""
+        side.body_length, side.body_holes, side.left = 0, 0, 0
+        side.sniffed, side.wmsp = "", None
+        coding = message.header("transfer-encoding").lower()
+        length = message.header("content-length").split(",")[0].strip()
+        side.state = "head"
+        if isinstance(message, Response):
+            method = self._methods[message.number] if message.number < len(self._methods) else "GET"
+            if method == "HEAD" or message.status in (204, 304) or message.status < 200:
+                return
+        if "chunked" in coding:
+            side.state = "chunk head"
+        elif length.isascii() and length.isdigit() and len(length) < 19:
+            side.left = int(length)
+            side.state = "body"
+        elif isinstance(message, Response):
+            side.state = "until close"
+
+    def _after(self, side: _Side) -> Iterator[Message]:
+        """Close a body of which nothing is left."""
+        if side.state == "body" and side.left == 0:
+            side.state = "head"
+            yield from self._finish_body(side, complete=True)
+        elif side.state == "chunk" and side.left == 0:
+            side.state = "chunk head"
+
+    def _counted(self, side: _Side) -> Iterator[Message]:
+        n = min(side.left, len(side.buffer.data))
+        side.left -= n
+        yield from self._body(side, n)
+        yield from self._after(side)
+
+    def _chunk_head(self, side: _Side) -> Iterator[Message]:
+        raw = side.buffer.data[:MAX_CHUNK_LINE].tobytes()
+        found = _CHUNK.match(raw)
+        if found is None:
+            if len(raw) >= MAX_CHUNK_LINE or (b"\n" in raw.strip()):
+                yield side.passed_over(0, "a chunk size")
+                side.state = "lost"
+            return
+        side.buffer.consume(found.end())
+        side.left = int(found[1], 16)
+        side.state = "chunk" if side.left else "trailer"
+
+    def _trailer(self, side: _Side) -> bool:
+        """Pass over one line of a trailer. Returns whether it was the last, the empty one."""
+        raw = side.buffer.data[:MAX_HEAD].tobytes()
+        line = raw.find(b"\n")
+        if line < 0:
+            return False
+        side.buffer.consume(line + 1)
+        return not raw[:line].strip()
+
+    def _search(self, side: _Side) -> Iterator[Message]:
+        """Find the next start line, or the next chunk of a framed body."""
+        raw = side.buffer.data.tobytes()
+        found = _START.search(raw)
+        if side.wmsp is not None:
+            chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)
+            if chunk is not None and (found is None or chunk.start() < found.start()):
+                yield side.passed_over(chunk.start(), "an HTTP chunk")
+                side.buffer.consume(2)
+                side.state = "chunk head"
+                return
+        if found is None:
+            tail = min(len(raw), MAX_CHUNK_LINE)
+            if len(raw) > tail:
+                yield side.passed_over(len(raw) - tail, "an HTTP message")
+            return
+        if side.wmsp is not None or side.sniffed:
+            yield from self._finish_body(side, complete=False)
+        if found.start():
+            yield side.passed_over(found.start(), "an HTTP message")
+        side.state = "head"
+
+    def _body(self, side: _Side, n: int) -> Iterator[Message]:
+        """Hand on the first `n` bytes of the buffer as bytes of the body."""
+        if n == 0:
+            return
+        data = side.buffer.data[:n]
+        if not side.sniffed:
+            framed = looks_framed(data[:2].tobytes())
+            if framed is None:
+                framed = True
+            side.sniffed = "wmsp" if framed and side.direction == "server" else "plain"
+            if side.sniffed == "wmsp":
+                side.wmsp = WmspDecoder(side.direction)
+        pieces = _slice(side.buffer.pieces, side.buffer.offset, n, side.body_length)
+        offset = side.body_length
+        side.body_length += n
+        if side.wmsp is not None:
+            yield from side.wmsp.feed(offset, data, pieces)
+        else:
+            yield Body(at=side.at(0, n), number=side.number, offset=offset, data=data, pieces=pieces)
+        side.buffer.consume(n)
+
+    def _hole(self, side: _Side, at: At, length: int) -> Iterator[Message]:
+        side.body_length += length
+        side.body_holes += length
+        if side.wmsp is not None:
+            yield from side.wmsp.gap(at, length)
+        else:
+            yield Hole(at=at, length=length)
+
+    def _finish_body(self, side: _Side, *, complete: bool) -> Iterator[Message]:
+        at = (
+            side.at(0, 0)
+            if len(side.buffer.pieces)
+            else At(direction=side.direction, offset=side.buffer.offset, frame=side.frame, ts=side.ts)
+        )
+        if side.wmsp is not None:
+            yield from side.wmsp.end()
+        yield BodyEnd(
+            at=at,
+            number=side.number,
+            length=side.body_length,
+            complete=complete and side.body_holes == 0,
+        )
+        side.wmsp, side.sniffed = None, ""
+
+
+def _may_start(raw: bytes) -> bool:
+    """Whether the bytes may be the beginning of a start line that has not ended yet."""
+    line = raw.split(b"\n", 1)[0]
+    if b"\n" in raw:
+        return bool(_START.match(raw))
+    return line[:1].isalpha() and len(line) < MAX_HEAD
+
+
+def _chunk_fits(raw: bytes, found: re.Match[bytes]) -> bool:
+    """Whether a supposed chunk ends where a line ends, as far as the bytes reach."""
+    end = found.end() + int(found[1], 16)
+    return end + 2 > len(raw) or raw[end : end + 2] == b"\r\n"
+
+
+def _slice(pieces: NDArray[np.void], offset: int, n: int, to: int) -> NDArray[np.void]:
+    """The pieces of ``[offset, offset + n)``, with offsets counted from `to`."""
+    ends = pieces["offset"] + pieces["length"]
+    first = int(np.searchsorted(ends, offset, side="right"))
+    last = int(np.searchsorted(pieces["offset"], offset + n, side="left"))
+    part = pieces[first:last].copy()
+    if not len(part):
+        return np.empty(0, dtype=PIECE)
+    lead = max(offset - int(part["offset"][0]), 0)
+    part["offset"][0] += lead
+    part["frame_offset"][0] += lead
+    part["length"][0] -= lead
+    over = int(part["offset"][-1] + part["length"][-1]) - (offset + n)
+    if over > 0:
+        part["length"][-1] -= over
+    part["offset"] += to - offset
+    return part

@@ -1,0 +1,244 @@
+"""The vocabulary: what every decoder says, whatever the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.streams import PIECE
+
+Direction = Literal["client", "server"]
+"""Who sent it."""
+
+DATA_PACKET = np.dtype(
+    [
+        ("start", "i8"),  # position of the payload in the block's `data`
+        ("ts", "i8"),  # time stamp of the frame that completed the packet, ns
+        ("frame", "i8"),  # that frame
+        ("first_frame", "i8"),  # the frame with the first byte of the packet
+        ("location", "u4"),  # LocationId
+        ("size", "u4"),  # payload bytes: PacketSize less the 8 of the header
+        ("incarnation", "u1"),  # playIncarnation
+        ("flags", "u1"),  # AFFlags
+    ],
+    align=True,
+)
+"""A Data packet as its header describes it [MS-MMSP 2.2.2, MS-WMSP 2.2.3.1.2]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where and when a message was seen."""
+
+    direction: Direction
+    offset: int
+    """Stream offset of its first byte (for datagrams, 0)."""
+    frame: int
+    """Frame that completed it."""
+    ts: int
+    """Time stamp of that frame, ns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmsMessage:
+    """A control message of MS-MMSP."""
+
+    at: At
+    mid: int
+    name: str
+    """The specification's name, or ``MID 0x…`` for one it does not know."""
+    fields: Mapping[str, object]
+    """Fields by the specification's names: int, float, str, bytes, or a tuple of tuples for arrays."""
+    size: int
+    """Bytes of the message, padding included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPackets:
+    """Consecutive Data packets of one direction, all of one incarnation and kind."""
+
+    at: At
+    kind: Literal["", "H", "D", "M"]
+    """WMSP's packet id; empty in MMS, which leaves it to the session to know a header from media."""
+    packets: NDArray[np.void]
+    """Dtype `DATA_PACKET`, not empty."""
+    data: NDArray[np.uint8]
+    """Where the payloads lie."""
+    base: int
+    """Offset of ``data[0]`` in the coordinates of `pieces`."""
+    pieces: NDArray[np.void]
+    """Dtype `PIECE`: which frame each byte of `data` came from."""
+    reliable: bool = True
+    """False for datagrams: order and completeness are then told by the sequence numbers alone."""
+    inferred: bool = False
+    """Found by resynchronisation behind a hole, not by following the framing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An HTTP request."""
+
+    at: At
+    method: str
+    target: str
+    version: str
+    headers: tuple[tuple[str, str], ...]
+    number: int
+    """Running number on the connection, from 0."""
+
+    def header(self, name: str) -> str:
+        """All values of a header, joined by ``, ``; empty when it is absent."""
+        return ", ".join(v for k, v in self.headers if k.lower() == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An HTTP response."""
+
+    at: At
+    version: str
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    number: int
+    """Running number on the connection, from 0: the number of its request."""
+
+    def header(self, name: str) -> str:
+        """All values of a header, joined by ``, ``; empty when it is absent."""
+        return ", ".join(v for k, v in self.headers if k.lower() == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A stretch of an HTTP body that is not Windows Media framing, transfer coding taken off."""
+
+    at: At
+    number: int
+    offset: int
+    """Offset in the body."""
+    data: NDArray[np.uint8]
+    pieces: NDArray[np.void]
+    """Dtype `PIECE`, in the coordinates of the body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyEnd:
+    """The end of an HTTP body."""
+
+    at: At
+    number: int
+    length: int
+    """Bytes of the body, holes included."""
+    complete: bool
+    """Whether the framing says that this is the whole body, and no byte of it is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WmspPacket:
+    """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T."""
+
+    at: At
+    kind: str
+    """The packet id, one letter."""
+    reason: int | None
+    """The Reason field, where the packet has one."""
+    repeated: int = 1
+    """How often it came in a row (a server pushes data through proxies with repeated $E [3.2.4.1])."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """Bytes of the stream that were not captured."""
+
+    at: At
+    length: int
+    packets_cut: int = 0
+    """Data packets known to be hurt by it: begun before it, or behind it and not found any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Segments that covered the same stretch with different bytes; the first was kept."""
+
+    at: At
+    length: int
+    kept_frame: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """Bytes that are not what the protocol says they must be."""
+
+    at: At
+    length: int
+    """Bytes passed over."""
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnd:
+    """The end of one direction of a connection."""
+
+    at: At
+    reason: Literal["fin", "reset", "capture ended"]
+    left: int = 0
+    """Bytes of an unfinished message at the end."""
+
+
+Message = (
+    MmsMessage
+    | DataPackets
+    | Request
+    | Response
+    | Body
+    | BodyEnd
+    | WmspPacket
+    | Hole
+    | Overlap
+    | Malformed
+    | StreamEnd
+)
+
+
+@dataclass(slots=True)
+class StreamBuffer:
+    """Bytes of a stream not consumed yet, with their pieces."""
+
+    offset: int = 0
+    """Stream offset of ``data[0]``."""
+    data: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    pieces: NDArray[np.void] = field(default_factory=lambda: np.empty(0, dtype=PIECE))
+
+    def append(self, offset: int, data: NDArray[np.uint8], pieces: NDArray[np.void]) -> None:
+        """Add bytes that follow those in the buffer."""
+        if len(self.data):
+            self.data = np.concatenate((self.data, data))
+            self.pieces = np.concatenate((self.pieces, pieces))
+        else:
+            self.offset, self.data, self.pieces = offset, data, pieces
+
+    def consume(self, n: int) -> None:
+        """Let go of the first `n` bytes."""
+        if n == 0:
+            return
+        self.offset += n
+        self.data = self.data[n:]
+        if len(self.pieces):
+            ends = self.pieces["offset"] + self.pieces["length"]
+            self.pieces = self.pieces[int(np.searchsorted(ends, self.offset, side="right")) :]
+
+    def settle(self) -> None:
+        """Copy what is left, so that the run it was cut from can be let go."""
+        self.data = self.data.copy()
+        self.pieces = self.pieces.copy()
+
+    def clear(self, offset: int) -> int:
+        """Drop everything; the next byte expected is at `offset`. Returns the bytes dropped."""
+        dropped = len(self.data)
+        self.offset, self.data, self.pieces = offset, self.data[:0], self.pieces[:0]
+        return dropped

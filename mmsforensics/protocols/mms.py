@@ -1,0 +1,447 @@
+"""MMS over TCP and UDP (MS-MMSP): framing, resynchronisation, messages.
+
+Rules of this file:
+
+* a unit is a record (TcpMessageHeader and its messages) or a Data packet; the eight first bytes tell
+  which, and how long it is [3.1.5.2]. chunkCount and timeSent are never used: real peers fill them
+  wrongly;
+* a hole inside a unit of known length costs that unit and nothing else; a hole over a unit's end costs
+  the bytes up to the next place where the framing proves itself;
+* whether a Data packet is a part of the header or media is for the session to say: AFFlags and
+  LocationId do not tell.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.protocols.messages import (
+    DATA_PACKET,
+    At,
+    DataPackets,
+    Direction,
+    Hole,
+    Malformed,
+    Message,
+    MmsMessage,
+    Overlap,
+    StreamBuffer,
+    StreamEnd,
+)
+from mmsforensics.protocols.mms_layout import MESSAGES, parse_fields
+from mmsforensics.streams import Conflict, Datagrams, Gap, Run, locate, spans
+
+RECORD_HEADER = 32
+"""TcpMessageHeader [2.2.3]."""
+
+MAX_MESSAGE_LENGTH = 65536 + 64
+"""Largest messageLength taken for one: the longest message is bounded by a 16-bit length [2.2.4.9]."""
+
+DATA_HEADER = 8
+"""Header of a Data packet [2.2.2]."""
+
+PROOF = 3
+"""Consecutive Data headers that agree before framing is taken to be found again behind a hole."""
+
+RECORD, DATA = 0, 1
+
+
+@njit(cache=True, nogil=True)
+def _u32(data, at):
+    return (
+        np.uint32(data[at])
+        | np.uint32(data[at + 1]) << np.uint32(8)
+        | np.uint32(data[at + 2]) << np.uint32(16)
+        | np.uint32(data[at + 3]) << np.uint32(24)
+    )
+
+
+@njit(cache=True, nogil=True)
+def _is_record(data, at):
+    """The sessionId stands at +4; the seal, when captured, at +12."""
+    if not (data[at + 4] == 0xCE and data[at + 5] == 0xFA and data[at + 6] == 0x0B and data[at + 7] == 0xB0):
+        return False
+    return len(data) < at + 16 or (
+        data[at + 12] == 0x4D and data[at + 13] == 0x4D and data[at + 14] == 0x53 and data[at + 15] == 0x20
+    )
+
+
+@njit(cache=True, nogil=True)
+def walk(data, records_only):
+    """Cut bytes into units.
+
+    Parameters
+    ----------
+    data : ndarray of uint8
+    records_only : bool
+        True for the client's direction, which has no Data packets.
+
+    Returns
+    -------
+    start, size, kind : ndarray of int64
+        Whole units (kind 0 record, 1 Data packet).
+    end : int
+        Position behind the last whole unit.
+    need : int
+        Size of the unit that begins there, 0 when it can't be told yet, -1 when it is none.
+    """
+    capacity = len(data) // DATA_HEADER + 1
+    start = np.empty(capacity, dtype=np.int64)
+    size = np.empty(capacity, dtype=np.int64)
+    kind = np.empty(capacity, dtype=np.int64)
+    n = 0
+    at = 0
+    need = np.int64(0)
+    while True:
+        need = np.int64(0)
+        if at + DATA_HEADER > len(data):
+            break
+        if _is_record(data, at):
+            if at + 12 > len(data):
+                break
+            length = np.int64(_u32(data, at + 8))
+            if data[at] != 1 or data[at + 1] != 0 or length < 16 or length > MAX_MESSAGE_LENGTH or length % 8:
+                need = np.int64(-1)
+                break
+            need = length + 16
+            k = RECORD
+        elif records_only:
+            need = np.int64(-1)
+            break
+        else:
+            need = np.int64(data[at + 6]) | (np.int64(data[at + 7]) << 8)
+            if need < DATA_HEADER:
+                need = np.int64(-1)
+                break
+            k = DATA
+        if at + need > len(data):
+            break
+        start[n], size[n], kind[n] = at, need, k
+        n += 1
+        at += need
+    return start[:n].copy(), size[:n].copy(), kind[:n].copy(), at, need
+
+
+@njit(cache=True, nogil=True)
+def _proven(data, at, proof, incarnation, largest, records_only):
+    """Whether a unit begins at `at`: a record with its seal, or a chain of Data headers that agree.
+
+    A chain may end in a record, or reach the end of the bytes after one link at least if it agrees
+    with what is known of the stream (incarnation, largest packet).
+    """
+    links = 0
+    sequence = np.int64(-1)
+    location = np.int64(-1)
+    while links < proof:
+        if at + 16 > len(data):
+            return links >= 1 and incarnation >= 0 and at == len(data)
+        if _is_record(data, at):
+            length = np.int64(_u32(data, at + 8))
+            return data[at] == 1 and 16 <= length <= MAX_MESSAGE_LENGTH and length % 8 == 0
+        if records_only:
+            return False
+        size = np.int64(data[at + 6]) | (np.int64(data[at + 7]) << 8)
+        if size < DATA_HEADER + 8 or (largest > 0 and size > largest):
+            return False
+        if incarnation >= 0 and data[at + 4] != incarnation:
+            return False
+        incarnation = np.int64(data[at + 4])
+        flags = np.int64(data[at + 5])
+        here = np.int64(_u32(data, at))
+        if sequence >= 0 and (flags != (sequence + 1) % 256 or here <= location or here > location + 4096):
+            return False
+        sequence, location = flags, here
+        head = data[at + 8]
+        if head & 0x80 and (head & 0x60 or (head & 0x0F) > 2):
+            return False
+        links += 1
+        at += size
+        if at > len(data):
+            return links >= 2
+    return True
+
+
+@njit(cache=True, nogil=True)
+def resync(data, proof, incarnation, largest, records_only):
+    """Position of the first sound unit boundary, or -1."""
+    for at in range(max(len(data) - DATA_HEADER, 0)):
+        if _proven(data, at, proof, incarnation, largest, records_only):
+            return at
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _read_headers(data, start, size, out):
+    for i in range(len(start)):
+        at = start[i]
+        row = out[i]
+        row["start"] = at + 8
+        row["size"] = size[i] - 8
+        row["location"] = _u32(data, at)
+        row["incarnation"] = data[at + 4]
+        row["flags"] = data[at + 5]
+
+
+def data_packets(
+    data: NDArray[np.uint8],
+    base: int,
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+    pieces: NDArray[np.void],
+) -> NDArray[np.void]:
+    """Read the Data headers at the given positions.
+
+    Parameters
+    ----------
+    data : ndarray of uint8
+    base : int
+        Offset of ``data[0]`` in the coordinates of `pieces`.
+    start, size : ndarray of int64
+        Position of each header in `data`; PacketSize, the header included.
+    pieces : ndarray of PIECE
+
+    Returns
+    -------
+    ndarray of DATA_PACKET
+    """
+    out = np.empty(len(start), dtype=DATA_PACKET)
+    _read_headers(data, start, size, out)
+    out["first_frame"], out["frame"], out["ts"] = spans(start + base, size, pieces)
+    return out
+
+
+def parse_messages(record: bytes, at: At) -> Iterator[MmsMessage | Malformed]:
+    """The MMS messages of one record: any number of them, one behind the other [3.1.5.1, 3.2.5.2]."""
+    position = RECORD_HEADER
+    while position + 8 <= len(record):
+        chunk, mid = struct.unpack_from("<II", record, position)
+        size = chunk * 8
+        if size < 8 or position + size > len(record):
+            yield Malformed(
+                at=at,
+                length=len(record) - position,
+                expected=f"chunkLen of 1 to {(len(record) - position) // 8}",
+                found=f"{chunk}",
+            )
+            return
+        yield from _parse_message(record[position : position + size], mid, at)
+        position += size
+
+
+def _parse_message(message: bytes, mid: int, at: At) -> Iterator[MmsMessage | Malformed]:
+    known = MESSAGES.get(mid)
+    if known is None:
+        yield MmsMessage(
+            at=at, mid=mid, name=f"MID 0x{mid:08X}", fields={"data": message[8:]}, size=len(message)
+        )
+        return
+    fields, missing = parse_fields(known.layout, message)
+    yield MmsMessage(at=at, mid=mid, name=known.name, fields=fields, size=len(message))
+    hr = fields.get("hr", 0)
+    if missing is not None and not (isinstance(hr, int) and hr & 0x80000000):
+        yield Malformed(
+            at=at,
+            length=len(message),
+            expected=f"field {missing} of {known.name} (MS-MMSP {known.section})",
+            found=f"a message of {len(message)} bytes",
+        )
+
+
+class MmsStreamDecoder:
+    """Decodes one direction of an MMS connection over TCP."""
+
+    __slots__ = (
+        "_buffer",
+        "_client",
+        "_direction",
+        "_incarnation",
+        "_inferred",
+        "_largest",
+        "_lost",
+        "_skip",
+    )
+
+    def __init__(self, direction: Direction, *, from_start: bool) -> None:
+        self._direction: Direction = direction
+        self._client = direction == "client"
+        self._buffer = StreamBuffer()
+        self._skip = 0  # bytes of a unit hurt by a hole that are still to come
+        self._lost = not from_start  # looking for the next sound boundary
+        self._inferred = False
+        self._incarnation = -1
+        self._largest = 0
+
+    def feed(self, run: Run) -> Iterator[Message]:
+        """Take the next bytes of the stream."""
+        self._buffer.append(run.offset, run.data, run.pieces)
+        yield from self._decode(final=False)
+        self._buffer.settle()
+
+    def conflict(self, item: Conflict) -> Iterator[Message]:
+        """Take note of bytes that were sent twice, differently."""
+        at = At(direction=self._direction, offset=item.offset, frame=item.frame, ts=item.ts)
+        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+
+    def gap(self, gap: Gap) -> Iterator[Message]:
+        """Take note of a hole; decoding goes on behind it."""
+        at = At(direction=self._direction, offset=gap.offset, frame=gap.frame, ts=gap.ts)
+        cut = 0
+        if self._lost:
+            yield from self._decode(final=True)
+        if self._skip:
+            self._skip -= min(self._skip, gap.length)
+        elif self._buffer.offset + len(self._buffer.data) == gap.offset and len(self._buffer.data):
+            have = len(self._buffer.data)
+            need = self._need()
+            cut = 1
+            if need >= have + gap.length:
+                self._skip = need - have - gap.length
+            else:
+                self._lost = True
+        else:
+            self._lost = True
+        self._buffer.clear(gap.offset + gap.length)
+        yield Hole(at=at, length=gap.length, packets_cut=cut)
+
+    def end(self, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int) -> Iterator[Message]:
+        """Take note of the end of the stream."""
+        yield from self._decode(final=True)
+        left = len(self._buffer.data)
+        at = At(direction=self._direction, offset=self._buffer.offset + left, frame=frame, ts=ts)
+        self._buffer.clear(at.offset)
+        yield StreamEnd(at=at, reason=reason, left=left)
+
+    def _need(self) -> int:
+        """Size of the unit at the head of the buffer, 0 when it can't be told."""
+        need = walk(self._buffer.data, self._client)[4]
+        return max(int(need), 0)
+
+    def _decode(self, *, final: bool) -> Iterator[Message]:
+        buffer = self._buffer
+        while True:
+            if self._skip:
+                n = min(self._skip, len(buffer.data))
+                self._skip -= n
+                buffer.consume(n)
+                if self._skip:
+                    return
+            if self._lost:
+                found = resync(buffer.data, PROOF, self._incarnation, self._largest, self._client)
+                if found < 0:
+                    # A boundary may still lie in the tail whose proof has not arrived.
+                    tail = 0 if final else min(len(buffer.data), PROOF * max(self._largest, 65536) + 16)
+                    if len(buffer.data) > tail:
+                        yield self._passed_over(len(buffer.data) - tail)
+                    return
+                if found:
+                    yield self._passed_over(found)
+                self._lost, self._inferred = False, True
+            data, base = buffer.data, buffer.offset
+            start, size, kind, end, need = walk(data, self._client)
+            yield from self._units(data, base, start, size, kind)
+            buffer.consume(int(end))
+            if need != -1:
+                return
+            self._lost = True
+            if len(buffer.data) <= DATA_HEADER and not final:
+                return
+
+    def _passed_over(self, n: int) -> Malformed:
+        frame, ts = locate(self._buffer.pieces, self._buffer.offset)
+        at = At(direction=self._direction, offset=self._buffer.offset, frame=frame, ts=ts)
+        found = self._buffer.data[:16].tobytes().hex(" ")
+        self._buffer.consume(n)
+        return Malformed(at=at, length=n, expected="an MMS record or Data packet", found=found)
+
+    def _units(
+        self,
+        data: NDArray[np.uint8],
+        base: int,
+        start: NDArray[np.int64],
+        size: NDArray[np.int64],
+        kind: NDArray[np.int64],
+    ) -> Iterator[Message]:
+        if not len(start):
+            return
+        pieces = self._buffer.pieces
+        for part in np.split(np.arange(len(start)), np.flatnonzero(kind[1:] != kind[:-1]) + 1):
+            if kind[part[0]] == RECORD:
+                for i in part:
+                    first, last = int(start[i]), int(start[i] + size[i])
+                    frame, ts = locate(pieces, base + last - 1)
+                    at = At(direction=self._direction, offset=base + first, frame=frame, ts=ts)
+                    yield from parse_messages(data[first:last].tobytes(), at)
+            else:
+                packets = data_packets(data, base, start[part], size[part], pieces)
+                self._largest = max(self._largest, int(packets["size"].max()) + DATA_HEADER)
+                self._incarnation = int(packets["incarnation"][-1])
+                yield from _blocks(packets, data, base, pieces, self._direction, self._inferred)
+
+
+def _blocks(
+    packets: NDArray[np.void],
+    data: NDArray[np.uint8],
+    base: int,
+    pieces: NDArray[np.void],
+    direction: Direction,
+    inferred: bool,
+) -> Iterator[DataPackets]:
+    cuts = np.flatnonzero(packets["incarnation"][1:] != packets["incarnation"][:-1]) + 1
+    for block in np.split(packets, cuts):
+        first = block[0]
+        yield DataPackets(
+            at=At(
+                direction=direction,
+                offset=base + int(first["start"]) - DATA_HEADER,
+                frame=int(first["frame"]),
+                ts=int(first["ts"]),
+            ),
+            kind="",
+            packets=block,
+            data=data,
+            base=base,
+            pieces=pieces,
+            inferred=inferred,
+        )
+
+
+def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Message]:
+    """Data packets from the UDP datagrams of a flow, one a datagram [3.2.5.11.1].
+
+    A datagram that the capture cut is a hole; one that is no Data packet (a resend request, a probe of
+    another program) is passed over.
+    """
+    pieces = datagrams.pieces
+    length = pieces["length"].astype(np.int64)
+    start = pieces["offset"].astype(np.int64)
+    long_enough = length >= DATA_HEADER
+    sizes = np.zeros(len(pieces), dtype=np.int64)
+    at = start[long_enough]
+    sizes[long_enough] = datagrams.data[at + 6].astype(np.int64) | (
+        datagrams.data[at + 7].astype(np.int64) << 8
+    )
+    sound = long_enough & (sizes == length) & (datagrams.wire_length == length)
+    for i in np.flatnonzero(
+        long_enough & (datagrams.wire_length > length) & (sizes == datagrams.wire_length)
+    ):
+        where = At(direction=direction, offset=0, frame=int(pieces["frame"][i]), ts=int(pieces["ts"][i]))
+        yield Hole(at=where, length=int(datagrams.wire_length[i] - length[i]), packets_cut=1)
+    if not sound.any():
+        return
+    packets = data_packets(datagrams.data, 0, start[sound], sizes[sound], pieces)
+    for block in _blocks(packets, datagrams.data, 0, pieces, direction, inferred=False):
+        yield DataPackets(
+            at=block.at,
+            kind="",
+            packets=block.packets,
+            data=block.data,
+            base=0,
+            pieces=pieces,
+            reliable=False,
+        )

@@ -1,0 +1,24 @@
+"""Messages of all protocols in; sessions out: one story with events and media, whichever transport."""
+
+from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin
+from mmsforensics.sessions.model import (
+    Event,
+    MediumSummary,
+    MediumWriter,
+    Recorder,
+    SessionSummary,
+)
+from mmsforensics.sessions.room import SessionRoom
+
+__all__ = [
+    "MEDIA_PACKET",
+    "PROVENANCE",
+    "Event",
+    "MediumBlock",
+    "MediumSummary",
+    "MediumWriter",
+    "Origin",
+    "Recorder",
+    "SessionRoom",
+    "SessionSummary",
+]

@@ -1,0 +1,188 @@
+"""One TCP connection: reassembly, recognition, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from mmsforensics.protocols import HttpDecoder, Message, MmsStreamDecoder, Protocol, detect
+from mmsforensics.protocols.detect import HTTP_RESPONSE
+from mmsforensics.protocols.messages import Direction
+from mmsforensics.streams import Conflict, Flow, Gap, Run, TcpReassembler
+from mmsforensics.streams.flows import Endpoint, FlowPackets
+
+SYN, RST, ACK = 2, 4, 16
+
+RECOGNITION_LIMIT = 1 << 18
+"""Bytes of a direction looked at before a connection is given up as nothing known: a server of MMS sends a
+Ping about every 30 s, so that a capture which begins inside a stream shows a record within this."""
+
+Item = Run | Gap | Conflict
+
+
+class Connection:
+    """A TCP connection worth decoding."""
+
+    __slots__ = (
+        "_client",
+        "_decoders",
+        "_ended",
+        "_held",
+        "_http",
+        "_reset",
+        "_streams",
+        "_syn_from",
+        "flow",
+        "hopeless",
+        "protocol",
+    )
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.protocol: Protocol | None = None
+        self.hopeless = False
+        self._streams = (TcpReassembler(), TcpReassembler())
+        self._held: tuple[list[Item], list[Item]] = ([], [])
+        self._client = 0  # the direction in which the client sends
+        self._syn_from: int | None = None
+        self._decoders: dict[Direction, MmsStreamDecoder] = {}
+        self._http: HttpDecoder | None = None
+        self._ended = [False, False]
+        self._reset = False
+
+    @property
+    def client(self) -> Endpoint:
+        """The end that opened the connection."""
+        return self.flow.a if self._client == 0 else self.flow.b
+
+    @property
+    def server(self) -> Endpoint:
+        """The end that was called."""
+        return self.flow.b if self._client == 0 else self.flow.a
+
+    @property
+    def ended(self) -> bool:
+        """Whether both directions have been decoded to their ends."""
+        return all(self._ended)
+
+    def feed(self, packets: FlowPackets) -> list[Message]:
+        """Take packets of this connection, in order of capture."""
+        rows = packets.rows
+        syn = np.flatnonzero((rows["flags"] & (SYN | ACK)) == SYN)
+        if len(syn) and self._syn_from is None:
+            self._syn_from = int(packets.direction[syn[0]])
+        self._reset |= bool((rows["flags"] & RST).any())
+        for side in (0, 1):
+            mine = packets.direction == side
+            self._held[side].extend(self._streams[side].push(rows[mine], packets.data, packets.start[mine]))
+        return list(self._advance(final=False))
+
+    def finish(self) -> list[Message]:
+        """Take note that no more packets come."""
+        for side in (0, 1):
+            self._held[side].extend(self._streams[side].finish())
+        return list(self._advance(final=True))
+
+    def _advance(self, *, final: bool) -> Iterator[Message]:
+        if self.protocol is None and not self._recognise(final=final):
+            return
+        # The client's side first: whether a response has a body depends on its request.
+        for side in (self._client, 1 - self._client):
+            direction: Direction = "client" if side == self._client else "server"
+            held = self._held[side]
+            for item in held:
+                yield from self._decode(direction, item)
+            held.clear()
+        for side in (self._client, 1 - self._client):
+            stream = self._streams[side]
+            if not self._ended[side] and (final or stream.finished):
+                self._ended[side] = True
+                yield from self._end("client" if side == self._client else "server", stream)
+
+    def _decode(self, direction: Direction, item: Item) -> Iterator[Message]:
+        if self._http is not None:
+            match item:
+                case Run():
+                    yield from self._http.feed(direction, item)
+                case Gap():
+                    yield from self._http.gap(direction, item)
+                case Conflict():
+                    yield from self._http.conflict(direction, item)
+            return
+        decoder = self._decoders[direction]
+        match item:
+            case Run():
+                yield from decoder.feed(item)
+            case Gap():
+                yield from decoder.gap(item)
+            case Conflict():
+                yield from decoder.conflict(item)
+
+    def _end(self, direction: Direction, stream: TcpReassembler) -> Iterator[Message]:
+        reason: Literal["fin", "reset", "capture ended"] = "capture ended"
+        if stream.finished:
+            reason = "fin"
+        elif self._reset:
+            reason = "reset"
+        if self._http is not None:
+            yield from self._http.end(direction, reason, stream.last_frame, stream.last_ts)
+        else:
+            yield from self._decoders[direction].end(reason, stream.last_frame, stream.last_ts)
+
+    def _recognise(self, *, final: bool) -> bool:
+        """Choose the protocol and tell client from server. Returns whether that was possible."""
+        first = [self._first_bytes(side) for side in (0, 1)]
+        found = [detect(part) for part in first]
+        protocol = found[0] or found[1]
+        if protocol is None:
+            longest = max(len(part) for part in first)
+            if final or longest >= RECOGNITION_LIMIT:
+                self.hopeless = True
+                for held in self._held:
+                    held.clear()
+            return False
+        self.protocol = protocol
+        self._client = self._client_side(protocol, first)
+        # Inside a connection whose SYN was not captured the framing has to be found first.
+        client_start = self._streams[self._client].saw_start
+        server_start = self._streams[1 - self._client].saw_start
+        if protocol is Protocol.HTTP:
+            self._http = HttpDecoder(client_from_start=client_start, server_from_start=server_start)
+        else:
+            self._decoders = {
+                "client": MmsStreamDecoder("client", from_start=client_start),
+                "server": MmsStreamDecoder("server", from_start=server_start),
+            }
+        return True
+
+    def _first_bytes(self, side: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for item in self._held[side]:
+            if isinstance(item, Run) and size < RECOGNITION_LIMIT:
+                parts.append(item.data[: RECOGNITION_LIMIT - size].tobytes())
+                size += len(parts[-1])
+        return b"".join(parts)
+
+    def _client_side(self, protocol: Protocol, first: list[bytes]) -> int:
+        if self._syn_from is not None:
+            return self._syn_from
+        for side in (0, 1):
+            said = _said_by_client(protocol, first[side])
+            if said is not None:
+                return side if said else 1 - side
+        # Neither side says: the server is the one with the well-known, that is the lower, port.
+        return 0 if self.flow.a.port > self.flow.b.port else 1
+
+
+def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
+    if protocol is Protocol.HTTP:
+        if detect(first) is not Protocol.HTTP:
+            return None
+        return HTTP_RESPONSE.search(first[:4096]) is None
+    at = first.find(b"\xce\xfa\x0b\xb0")
+    if at < 4 or len(first) < at + 36:
+        return None
+    return int.from_bytes(first[at + 34 : at + 36], "little") == 3  # high word of MID

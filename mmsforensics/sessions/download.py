@@ -1,0 +1,151 @@
+"""A progressive download of an ASF file over HTTP: the file as downloaded.
+
+Without a hole the faithful file is the body, byte for byte. Behind a hole only whole ASF packets are
+taken, so that nothing stands in the file at a place where it was not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmsforensics.asf import parse_header, walk_packets
+from mmsforensics.protocols import Body, BodyEnd
+from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
+from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
+from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins
+from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
+from mmsforensics.streams import spans
+
+
+class Download:
+    """One HTTP body that begins with an ASF Header Object."""
+
+    def __init__(self, recorder: Recorder, session: int, name: str) -> None:
+        self._recorder = recorder
+        self._session = session
+        self._name = name
+        self._buffer = StreamBuffer()
+        self._writer: MediumWriter | None = None
+        self._file_size = 0
+        self._packet_size = 0
+        self._data_start = 0
+        self._data_end = 0  # of the last packet, by the Data Object's size; 0 when that is not known
+        self._holes = 0
+        self._next = 0  # body offset behind the last byte seen
+        self.packets = 0
+        self.bytes = 0
+        self.title = ""
+
+    def body(self, message: Body) -> None:
+        """Take a stretch of the body."""
+        if message.offset > self._next:
+            self._holes += message.offset - self._next
+            self._buffer.clear(message.offset)
+        self._next = message.offset + len(message.data)
+        self._buffer.append(message.offset, message.data, message.pieces)
+        self._take()
+        self._buffer.settle()
+
+    def end(self, message: BodyEnd) -> None:
+        """Take the end of the body."""
+        if message.length > self._next:
+            self._holes += message.length - self._next
+        if self._writer is None:
+            return
+        if not self._holes:
+            self._raw(len(self._buffer.data))
+        missing = max(self._expected(message.length) - self.packets, 0)
+        whole = message.complete and not self._holes
+        self._writer.close(
+            MediumSummary(
+                packets=self.packets, packets_missing=missing, complete=whole, ended=message.complete
+            )
+        )
+        self._writer = None
+
+    def _expected(self, length: int) -> int:
+        if not self._packet_size:
+            return 0
+        end = min(self._data_end or length, length) if self._holes else self._data_end or length
+        return max(end - self._data_start, 0) // self._packet_size
+
+    def _take(self) -> None:
+        if self._writer is None and not self._begin():
+            return
+        if not self._packet_size:
+            if not self._holes:
+                self._raw(len(self._buffer.data))
+            return
+        self._take_packets()
+        position = self._buffer.offset
+        if self._data_end and position >= self._data_end and not self._holes:
+            self._raw(len(self._buffer.data))
+
+    def _begin(self) -> bool:
+        """Wait for the whole header, then open the medium. A header with a hole opens none."""
+        data = self._buffer.data
+        if self._holes or self._buffer.offset != 0 or len(data) < 24:
+            return False
+        size = int.from_bytes(data[16:24].tobytes(), "little") + DATA_OBJECT_HEAD
+        if size > MAX_HEADER or len(data) < size:
+            return False
+        raw = data[:size].tobytes()
+        header = parse_header(raw)
+        self._writer = self._recorder.open_medium(self._session, raw, self._name, framed=False)
+        self.title = header.title
+        self._packet_size = header.packet_size
+        self._data_start = size
+        declared = int.from_bytes(raw[size - 34 : size - 26], "little")
+        if declared > DATA_OBJECT_HEAD and not header.broadcast:
+            self._data_end = size - DATA_OBJECT_HEAD + declared
+        self._raw(size)
+        return True
+
+    def _take_packets(self) -> None:
+        buffer, size = self._buffer, self._packet_size
+        skip = -(buffer.offset - self._data_start) % size
+        if skip:
+            buffer.consume(min(skip, len(buffer.data)))
+            if (buffer.offset - self._data_start) % size:
+                return
+        end = buffer.offset + len(buffer.data)
+        if self._data_end:
+            end = min(end, self._data_end)
+        n = max(end - buffer.offset, 0) // size
+        if n == 0 or self._writer is None:
+            return
+        data = buffer.data[: n * size]
+        start = np.arange(n, dtype=np.int64) * size
+        lengths = np.full(n, size, dtype=np.int64)
+        packets = np.zeros(n, dtype=DATA_PACKET)
+        packets["start"], packets["size"] = start, size
+        packets["location"] = (buffer.offset - self._data_start) // size + np.arange(n)
+        packets["first_frame"], packets["frame"], packets["ts"] = spans(
+            start + buffer.offset, lengths, buffer.pieces
+        )
+        rows = media_rows(packets)
+        rows["file_offset"] = self._file_size + start
+        parsed = walk_packets(data, size)
+        rows["send_time_ms"], rows["duration_ms"] = parsed["send_time_ms"], parsed["duration_ms"]
+        rows["sound"] = parsed["ok"]
+        where = origins(start + buffer.offset, lengths, size, self._file_size, buffer.pieces)
+        self._writer.write(MediumBlock(data, rows, where))
+        self._file_size += len(data)
+        self.packets += n
+        self.bytes += len(data)
+        buffer.consume(n * size)
+
+    def _raw(self, n: int) -> None:
+        if n == 0 or self._writer is None:
+            return
+        data = self._buffer.data[:n]
+        where = origins(
+            np.array([self._buffer.offset], dtype=np.int64),
+            np.array([n], dtype=np.int64),
+            n,
+            self._file_size,
+            self._buffer.pieces,
+        )
+        self._writer.write(MediumBlock(data, np.empty(0, dtype=MEDIA_PACKET), where))
+        self._file_size += n
+        self._buffer.consume(n)

@@ -1,0 +1,311 @@
+"""The stories on an HTTP connection: MMS over HTTP (MS-WMSP) and plain downloads of ASF files.
+
+Rules of this file:
+
+* an exchange becomes part of a session when its request or its body shows Windows Media; any other
+  exchange on the connection leaves no trace in the case;
+* exchanges for one URL on one connection are one session (describe, then play, then log); so is a
+  connection that only described and the one that then plays, when client, server, URL and player GUID agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from mmsforensics.protocols import (
+    Body,
+    BodyEnd,
+    DataPackets,
+    Hole,
+    Malformed,
+    Message,
+    Overlap,
+    Request,
+    Response,
+    StreamEnd,
+    WmspPacket,
+)
+from mmsforensics.sessions.download import Download
+from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
+from mmsforensics.sessions.mms_session import ip_text, part_of
+from mmsforensics.sessions.story import Story
+from mmsforensics.streams.flows import Endpoint
+
+HTTP_PORT = 80
+KEPT_EXCHANGES = 64
+"""Requests remembered while their responses are outstanding."""
+
+_PLAYER = re.compile(r"^(?:NSPlayer|NSServer|WMCacheProxy)/", re.IGNORECASE)
+_PRAGMA = re.compile(r"xplaystrm|xclientguid|stream-switch|version11-enabled|request-context", re.IGNORECASE)
+_GUID = re.compile(r"xclientguid\s*=\s*(\{[^{}]{8,64}\})", re.IGNORECASE)
+
+END_OF_STREAM_MORE = 1
+"""Reason of an $E after which another entry follows [MS-WMSP 2.2.3.4]."""
+
+FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
+
+
+class Exchange:
+    """A request and its response."""
+
+    __slots__ = ("download", "request", "response", "story", "told", "unheard")
+
+    def __init__(self) -> None:
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.story: Story | None = None
+        self.download: Download | None = None
+        self.told = 0  # how many of request and response stand in the story
+        self.unheard: list[Hole | Malformed | Overlap] = []
+
+    @property
+    def target(self) -> str:
+        """The request's target, empty when the request was not captured."""
+        return self.request.target if self.request else ""
+
+    @property
+    def guid(self) -> str:
+        """The player's GUID."""
+        found = _GUID.search(self.request.header("pragma")) if self.request else None
+        return found[1] if found else ""
+
+    def shows_player(self) -> bool:
+        """Whether the request is one of a Windows Media player."""
+        if self.request is None:
+            return False
+        return bool(
+            _PLAYER.match(self.request.header("user-agent")) or _PRAGMA.search(self.request.header("pragma"))
+        )
+
+
+def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
+    """The URL that a request means."""
+    target = exchange.target
+    if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
+        parts = urlsplit(target)
+        return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    host = exchange.request.header("host") if exchange.request else ""
+    if not host:
+        host = ip_text(server.address)
+        host = f"[{host}]" if ":" in host else host
+    if server.port != HTTP_PORT and not re.search(r":[0-9]+$", host):
+        host = f"{host}:{server.port}"
+    return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
+
+
+class HttpSessions:
+    """Reads the messages of one HTTP connection."""
+
+    def __init__(self, client: Endpoint, server: Endpoint, first_frame: int, find: FindStory) -> None:
+        self._client = client
+        self._server = server
+        self._first_frame = first_frame
+        self._find = find
+        self._exchanges: dict[int, Exchange] = {}
+        self._current: Exchange | None = None
+        self.stories: list[Story] = []
+        self.ended = False
+
+    def handle(self, message: Message) -> None:
+        """Take the next message, in order of frames."""
+        match message:
+            case Request():
+                self._request(message)
+            case Response():
+                self._response(message)
+            case Body():
+                self._body(message)
+            case BodyEnd():
+                self._body_end(message)
+            case DataPackets():
+                self._data(message)
+            case WmspPacket():
+                self._wmsp(message)
+            case StreamEnd():
+                self._stream_end(message)
+            case Hole() | Malformed() | Overlap():
+                self._anomaly(message)
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Finish the media that this connection carried."""
+        for story in self.stories:
+            if story.client == self._client:
+                story.close_medium()
+
+    def _exchange(self, number: int) -> Exchange:
+        if number not in self._exchanges:
+            self._exchanges[number] = Exchange()
+            for old in list(self._exchanges)[:-KEPT_EXCHANGES]:
+                del self._exchanges[old]
+        return self._exchanges[number]
+
+    def _request(self, message: Request) -> None:
+        exchange = self._exchange(message.number)
+        exchange.request = message
+        if exchange.shows_player():
+            self._attribute(exchange, "mmsh")
+
+    def _response(self, message: Response) -> None:
+        exchange = self._exchange(message.number)
+        exchange.response = message
+        self._current = exchange
+        if exchange.story is not None:
+            self._tell_exchange(exchange)
+            if message.status >= 400:
+                exchange.story.failure = f"{message.status} {message.reason}".strip()
+                exchange.story.advance("Failure")
+
+    def _attribute(self, exchange: Exchange, transport: str) -> Story:
+        """Make the exchange part of a session, and the transport what its body shows it to be."""
+        if exchange.story is None:
+            story = self._find(exchange, self._client, self._server, self._first_frame)
+            exchange.story = story
+            if story not in self.stories:
+                self.stories.append(story)
+            self._tell_exchange(exchange)
+            for anomaly in exchange.unheard:
+                story.anomaly(anomaly)
+            exchange.unheard.clear()
+        story = exchange.story
+        if transport == "mmsh" or not story.transport:
+            story.transport = transport
+            scheme = "http" if transport == "http" else "mmsh"
+            story.url = exchange_url(exchange, self._server, scheme)
+            story.content_name = story.url
+        return story
+
+    def _tell_exchange(self, exchange: Exchange) -> None:
+        story = exchange.story
+        assert story is not None
+        if exchange.told == 0 and exchange.request is not None:
+            request = exchange.request
+            exchange.told = 1
+            story.client_version = story.client_version or request.header("user-agent")
+            story.player_guid = story.player_guid or exchange.guid
+            story.tell(
+                "HttpRequest",
+                request.at,
+                {
+                    "method": request.method,
+                    "target": request.target,
+                    "version": request.version,
+                    "agent": request.header("user-agent"),
+                    "headers": [list(h) for h in request.headers],
+                },
+            )
+        if exchange.told < 2 and exchange.response is not None:
+            response = exchange.response
+            exchange.told = 2
+            story.server_version = story.server_version or response.header("server")
+            story.tell(
+                "HttpResponse",
+                response.at,
+                {
+                    "version": response.version,
+                    "status": response.status,
+                    "reason": response.reason,
+                    "server": response.header("server"),
+                    "content_type": response.header("content-type"),
+                    "headers": [list(h) for h in response.headers],
+                },
+            )
+
+    def _playing(self) -> Exchange:
+        if self._current is None:
+            self._current = Exchange()
+        return self._current
+
+    def _data(self, block: DataPackets) -> None:
+        exchange = self._playing()
+        story = self._attribute(exchange, "mmsh")
+        if block.kind == "H":
+            for packet in block.packets:
+                story.header_part(packet, block, expected=True)
+        elif block.kind == "M":
+            text = b"".join(payload_of(p, block).tobytes() for p in block.packets)
+            story.tell("WmspMetadata", block.at, {"text": text.decode("utf-8", "backslashreplace")})
+        else:
+            story.client, story.server = self._client, self._server
+            story.media(part_of(block, block.packets))
+
+    def _wmsp(self, packet: WmspPacket) -> None:
+        story = self._attribute(self._playing(), "mmsh")
+        details = {"reason": packet.reason, "repeated": packet.repeated}
+        match packet.kind:
+            case "C":
+                story.new_content = True
+                story.tell("WmspStreamChange", packet.at, details)
+            case "E":
+                failed = packet.reason is not None and bool(packet.reason & 0x80000000)
+                if not failed:
+                    story.entry_ended = True
+                    more = packet.reason == END_OF_STREAM_MORE
+                    story.advance("EndOfEntry" if more else "EndOfStream")
+                else:
+                    story.failure = f"reason 0x{packet.reason:08X}"
+                    story.advance("Failure")
+                story.tell("WmspEndOfStream", packet.at, details)
+            case "P":
+                story.tell("WmspPacketPair", packet.at, details)
+            case _:
+                story.tell("WmspPipelineTest", packet.at, details)
+
+    def _body(self, message: Body) -> None:
+        exchange = self._playing() if message.at.direction == "server" else self._exchange(message.number)
+        if message.at.direction == "client":
+            if exchange.story is not None and message.offset == 0:
+                text = message.data[:4096].tobytes().decode("utf-8", "backslashreplace")
+                exchange.story.tell(
+                    "HttpRequestBody", message.at, {"length": len(message.data), "text": text}
+                )
+            return
+        if message.offset == 0 and message.data[:16].tobytes() == ASF_HEADER_GUID:
+            story = self._attribute(exchange, "http")
+            exchange.download = Download(story.recorder, story.number, exchange.target)
+        if exchange.download is None or exchange.story is None:
+            return
+        before = exchange.download.packets, exchange.download.bytes
+        exchange.download.body(message)
+        story = exchange.story
+        packets = exchange.download.packets - before[0]
+        story.received += packets
+        story.media_bytes += exchange.download.bytes - before[1]
+        story.saw(message.at)
+        story.advance("Media")
+
+    def _body_end(self, message: BodyEnd) -> None:
+        if message.at.direction == "client":
+            return
+        exchange = self._playing()
+        if exchange.story is None:
+            return
+        if exchange.download is not None:
+            exchange.download.end(message)
+            if message.complete:
+                exchange.story.advance("EndOfStream")
+            exchange.download = None
+        exchange.story.tell(
+            "HttpBodyEnd", message.at, {"length": message.length, "complete": message.complete}
+        )
+
+    def _anomaly(self, message: Hole | Malformed | Overlap) -> None:
+        exchange = self._playing() if message.at.direction == "server" else None
+        if exchange is not None and exchange.story is None:
+            exchange.unheard.append(message)
+            return
+        story = exchange.story if exchange is not None else (self.stories[-1] if self.stories else None)
+        if story is not None:
+            story.anomaly(message)
+
+    def _stream_end(self, message: StreamEnd) -> None:
+        for story in self.stories:
+            story.anomaly(message)
+        if message.at.direction == "server":
+            self.ended = True
+
+
+__all__ = ["Exchange", "HttpSessions", "exchange_url"]

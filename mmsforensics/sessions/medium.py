@@ -1,0 +1,222 @@
+"""From Data packets to the bytes of the faithful file, each with its origin.
+
+The faithful file is the ASF header exactly as streamed, then the data packets in the order of sending,
+each padded with zero bytes to the packet length that the header declares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.asf import walk_packets
+
+MEDIA_PACKET = np.dtype(
+    [
+        ("file_offset", "i8"),  # in the faithful file, -1 when the packet is not in it
+        ("ts", "i8"),  # time stamp of `frame`, ns
+        ("frame", "i8"),  # frame that completed the packet
+        ("first_frame", "i8"),  # frame with its first byte
+        ("location", "u4"),  # LocationId: the packet's number in the content
+        ("size", "u4"),  # bytes on the wire, padding stripped by the server not counted
+        ("send_time_ms", "u4"),  # from the ASF packet
+        ("duration_ms", "u2"),
+        ("sequence", "u1"),  # AFFlags
+        ("incarnation", "u1"),
+        ("sound", "u1"),  # whether it parses as an ASF data packet
+        ("block", "u1"),  # unused, keeps the row a multiple of 8 bytes
+    ],
+    align=True,
+)
+
+PROVENANCE = np.dtype(
+    [
+        ("file_offset", "i8"),
+        ("length", "i8"),
+        ("frame", "i8"),  # 0: no frame
+        ("frame_offset", "i8"),
+        ("kind", "u1"),  # Origin
+    ],
+    align=True,
+)
+
+
+class Origin(IntEnum):
+    """Where bytes of a recovered file come from."""
+
+    CAPTURED = 0
+    """Copied from a frame."""
+    PADDING = 1
+    """Zero padding that the server stripped [MS-MMSP 2.2.2]."""
+    REPAIRED = 2
+    """Header or packet fields written anew for the playable file."""
+    INDEX = 3
+    """An index built for the playable file."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediumBlock:
+    """Bytes to append to a faithful file."""
+
+    data: NDArray[np.uint8]
+    packets: NDArray[np.void]
+    """Dtype `MEDIA_PACKET`; the media packets among the bytes."""
+    provenance: NDArray[np.void]
+    """Dtype `PROVENANCE`, covering the bytes without hole."""
+
+
+@njit(cache=True, nogil=True)
+def _pad(data, start, size, packet_size, out):
+    for i in range(len(start)):
+        at = i * packet_size
+        out[at : at + size[i]] = data[start[i] : start[i] + size[i]]
+        out[at + size[i] : at + packet_size] = 0
+
+
+@njit(cache=True, nogil=True)
+def _origins(
+    start,
+    size,
+    stride,
+    file_offset,
+    offset,
+    length,
+    frame,
+    frame_offset,
+    out,
+):
+    """Intersect stretches ``[start, start + size)`` with pieces; both in order or nearly so.
+
+    Stretch i lies at ``file_offset + i * stride`` and is followed by padding up to the stride.
+    """
+    n = 0
+    p = 0
+    for i in range(len(start)):
+        at = start[i]
+        end = at + size[i]
+        to = file_offset + i * stride
+        if p >= len(offset) or offset[p] > at:
+            p = 0
+        while p + 1 < len(offset) and offset[p] + length[p] <= at:
+            p += 1
+        q = p
+        while at < end and q < len(offset):
+            stop = min(end, offset[q] + length[q])
+            row = out[n]
+            row["file_offset"] = to
+            row["length"] = stop - at
+            row["frame"] = frame[q]
+            row["frame_offset"] = frame_offset[q] + (at - offset[q])
+            row["kind"] = 0
+            n += 1
+            to += stop - at
+            at = stop
+            q += 1
+        if size[i] < stride:
+            row = out[n]
+            row["file_offset"] = to
+            row["length"] = stride - size[i]
+            row["frame"] = 0
+            row["frame_offset"] = 0
+            row["kind"] = 1
+            n += 1
+    return n
+
+
+def origins(
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+    stride: int,
+    file_offset: int,
+    pieces: NDArray[np.void],
+) -> NDArray[np.void]:
+    """Origins of stretches of a stream laid into a file at a fixed stride.
+
+    Parameters
+    ----------
+    start, size : ndarray of int64
+        Stretches, in the coordinates of `pieces`.
+    stride : int
+        Bytes that each takes in the file; what it does not fill is padding.
+    file_offset : int
+        Where the first lies in the file.
+    pieces : ndarray of PIECE
+
+    Returns
+    -------
+    ndarray of PROVENANCE
+    """
+    out = np.empty(2 * len(start) + len(pieces) + len(start), dtype=PROVENANCE)
+    n = _origins(
+        start,
+        size,
+        stride,
+        file_offset,
+        np.ascontiguousarray(pieces["offset"]),
+        pieces["length"].astype(np.int64),
+        np.ascontiguousarray(pieces["frame"]),
+        pieces["frame_offset"].astype(np.int64),
+        out,
+    )
+    return out[:n].copy()
+
+
+def packet_block(
+    packets: NDArray[np.void],
+    data: NDArray[np.uint8],
+    base: int,
+    pieces: NDArray[np.void],
+    packet_size: int,
+    file_offset: int,
+) -> MediumBlock:
+    """Lay Data packets into the faithful file.
+
+    Parameters
+    ----------
+    packets : ndarray of DATA_PACKET
+        None larger than `packet_size`.
+    data, base, pieces
+        Where the payloads lie, as in `DataPackets`.
+    packet_size : int
+        Packet length that the header declares.
+    file_offset : int
+        Size of the file so far.
+    """
+    n = len(packets)
+    start = np.ascontiguousarray(packets["start"])
+    size = packets["size"].astype(np.int64)
+    out = np.empty(n * packet_size, dtype=np.uint8)
+    _pad(data, start, size, packet_size, out)
+    rows = media_rows(packets)
+    rows["file_offset"] = file_offset + np.arange(n, dtype=np.int64) * packet_size
+    parsed = walk_packets(out, packet_size)
+    rows["send_time_ms"] = parsed["send_time_ms"]
+    rows["duration_ms"] = parsed["duration_ms"]
+    rows["sound"] = parsed["ok"]
+    return MediumBlock(out, rows, origins(start + base, size, packet_size, file_offset, pieces))
+
+
+def media_rows(packets: NDArray[np.void]) -> NDArray[np.void]:
+    """Rows for Data packets that lie in no file (yet)."""
+    rows = np.zeros(len(packets), dtype=MEDIA_PACKET)
+    for name in ("ts", "frame", "first_frame", "location", "size", "incarnation"):
+        rows[name] = packets[name]
+    rows["sequence"] = packets["flags"]
+    rows["file_offset"] = -1
+    return rows
+
+
+def raw_block(data: NDArray[np.uint8], start: int, pieces: NDArray[np.void], file_offset: int) -> MediumBlock:
+    """Bytes that go into the file as they are (a header, an index); `start` is in coordinates of `pieces`."""
+    provenance = origins(
+        np.array([start], dtype=np.int64),
+        np.array([len(data)], dtype=np.int64),
+        len(data),
+        file_offset,
+        pieces,
+    )
+    return MediumBlock(data, np.empty(0, dtype=MEDIA_PACKET), provenance)

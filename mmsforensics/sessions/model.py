@@ -1,0 +1,89 @@
+"""What the sessions room tells, and whom it tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mmsforensics.protocols.messages import Direction
+from mmsforensics.sessions.medium import MediumBlock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened in a session."""
+
+    ts: int
+    """ns since 1970-01-01 UTC."""
+    frame: int
+    direction: Direction
+    event: str
+    """The specification's name of the message, or one of this tool's own."""
+    summary: str
+    details: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """A finished session."""
+
+    number: int
+    """Order in which sessions began in the capture, from 1."""
+    proto: int
+    """Of the flow that carried the control messages: 6 TCP."""
+    transport: str
+    client_ip: bytes
+    client_port: int
+    server_ip: bytes
+    server_port: int
+    url: str
+    client_version: str
+    server_version: str
+    player_guid: str
+    first_frame: int
+    start_ts: int
+    end_ts: int
+    outcome: str
+    media_bytes: int
+    packets_received: int
+    packets_missing: int
+    gap_bytes: int
+    """Bytes of the session's streams that were not captured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediumSummary:
+    """A finished medium."""
+
+    packets: int
+    packets_missing: int
+    complete: bool
+    ended: bool
+    """Whether the server said that it had sent everything."""
+
+
+class MediumWriter(Protocol):
+    """Takes one medium as it is recovered."""
+
+    def write(self, block: MediumBlock) -> None:
+        """Append bytes to the faithful file, with the packets and origins that go with them."""
+
+    def close(self, summary: MediumSummary) -> None:
+        """Finish the medium."""
+
+
+class Recorder(Protocol):
+    """Takes what the sessions room finds."""
+
+    def event(self, session: int, event: Event) -> None:
+        """Record an event of session number `session`."""
+
+    def open_medium(self, session: int, header: bytes, name: str, *, framed: bool) -> MediumWriter:
+        """Begin a medium; `name` is what the client asked for, `framed` that packets come one by one."""
+
+    def stray_packets(self, session: int, block: MediumBlock) -> None:
+        """Record media packets for which no header is known."""
+
+    def session(self, summary: SessionSummary) -> None:
+        """Record a finished session."""

@@ -1,0 +1,101 @@
+"""How events read: one line each, apart from the data they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TEMPLATES: dict[str, str] = {
+    "Connect": "player announces itself: {subscriberName}",
+    "ConnectFunnel": "player wants the data at {funnelName}",
+    "OpenFile": "player asks for {fileName}",
+    "StartPlaying": "player starts playing at position {position} s, packet {locationId}, "
+    "incarnation {playIncarnation}",
+    "StartStriding": "player starts playing at rate {rate}",
+    "StopPlaying": "player stops",
+    "CloseFile": "player closes the file",
+    "ReadBlock": "player asks for the header",
+    "CancelReadBlock": "player no longer wants the header",
+    "FunnelInfo": "player asks about the funnel",
+    "SecurityResponse": "player answers the challenge, {cbToken} bytes",
+    "Pong": "player answers a ping",
+    "Logging": "player reports {dwPacketsReceived} packets received, {dwPacketsLostNet} lost on the net",
+    "StreamSwitch": "player selects streams: {cStreamEntries} entries",
+    "ReportConnectedEX": "server {ServerVersionInfo} accepts, {hr_name}",
+    "ReportConnectedFunnel": "server agrees to the funnel, {hr_name}",
+    "ReportDisconnectedFunnel": "server refuses the funnel, {hr_name}",
+    "ReportOpenFile": "server: {hr_name}; {fileDuration} s, packets of {filePacketSize} bytes, "
+    "header of {fileHeaderSize} bytes",
+    "ReportReadBlock": "server sends the header, {hr_name}",
+    "ReportStartedPlaying": "server starts sending, {hr_name}",
+    "ReportStartStriding": "server starts sending at the rate asked for, {hr_name}",
+    "ReportFunnelInfo": "server describes the funnel, client id {nCubs}",
+    "ReportStreamSwitch": "server switches streams, {hr_name}",
+    "ReportStreamChange": "server announces a new content: packets of {cbPacketSize} bytes, "
+    "header of {cbHeaderSize} bytes",
+    "ReportEndOfStream": "server: end of stream, {hr_name}",
+    "ReportRedirect": "server sends the player to {wszLocation}",
+    "SecurityChallenge": "server asks who it is, {cbToken} bytes",
+    "Ping": "server asks whether the player is there",
+    "AsfHeader": "ASF header of {size} bytes: {streams} streams, title {title!r}",
+    "FirstMediaPacket": "first media packet, number {location}",
+    "LastMediaPacket": "last media packet, number {location}; {packets} in all",
+    "HttpRequest": "{method} {target} by {agent}",
+    "HttpResponse": "{status} {reason}, {content_type}, {server}",
+    "HttpBodyEnd": "body of {length} bytes ends, whole: {complete}",
+    "WmspStreamChange": "$C: a new content follows, reason {reason}",
+    "WmspEndOfStream": "$E: end of stream, reason {reason}",
+    "WmspPacketPair": "$P: packet pair",
+    "WmspPipelineTest": "$T: pipeline test",
+    "WmspMetadata": "$M: {text}",
+    "PacketPair": "packet-pair probe, {packets} packets",
+    "Gap": "{length} bytes of the stream were not captured",
+    "OverlapConflict": "{length} bytes were sent twice, differently; those of frame {kept_frame} were kept",
+    "Malformed": "{length} bytes passed over: expected {expected}, found {found}",
+    "StreamEnd": "the {side} ends: {reason}",
+    "MediaWithoutHeader": "{packets} media packets whose header was not captured",
+    "PacketTooLarge": "{packets} packets larger than the header allows were left out",
+}
+
+HRESULTS: dict[int, str] = {
+    0x00000000: "ok",
+    0x00000001: "S_FALSE",
+    0x000D2F09: "NS_S_EOS_RECEDING",
+    0x400D14BE: "moving to the previous entry",
+    0x80070002: "file not found",
+    0x80070003: "path not found",
+    0x80070005: "access denied",
+    0x80070057: "bad parameter",
+    0x8000FFFF: "unexpected failure",
+    0xC00D000E: "network busy",
+    0xC00D000F: "too many sessions",
+    0xC00D0013: "no timely response",
+    0xC00D001A: "file not found",
+    0xC00D0029: "connection lost",
+    0xC00D0034: "no more data",
+}
+"""HRESULTs seen in the hr fields of MS-MMSP and the reasons of MS-WMSP."""
+
+
+def hresult_name(value: object) -> str:
+    """Name an HRESULT; an unknown one is shown in hex."""
+    if not isinstance(value, int):
+        return ""
+    return HRESULTS.get(value, f"0x{value:08X}")
+
+
+class _Lenient(dict[str, object]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def summarise(event: str, details: Mapping[str, object]) -> str:
+    """One line for an event; a field that is not there reads ``?``."""
+    template = TEMPLATES.get(event)
+    if template is None:
+        return event
+    known = _Lenient(details)
+    if isinstance(details.get("clientLog"), Mapping):
+        known.update(details["clientLog"])  # type: ignore[call-overload]
+    if "hr" in details:
+        known["hr_name"] = hresult_name(details["hr"])
+    return " ".join(template.format_map(known).split())

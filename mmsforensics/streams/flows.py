@@ -1,0 +1,265 @@
+"""Flow tracking over packet batches: picks out the packets of flows that are worth decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.packets import PACKET, PacketBatch
+from mmsforensics.streams import tracking
+from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, packed
+
+FIRST_CAPACITY = 1 << 14
+LARGEST_CAPACITY = 1 << 17
+"""Flows followed at once (about 250 bytes each). Beyond it the longest idle undecided or unwanted ones
+are forgotten; wanted flows never are."""
+
+POOL_LIMIT = 48 << 20
+"""Bytes of payload kept of flows not decided yet; beyond it the oldest are let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a flow."""
+
+    address: bytes
+    """4 or 16 bytes, network order."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A TCP connection or a pair of UDP endpoints."""
+
+    uid: int
+    """Number of the flow in the capture, in order of first packets, from 0."""
+    proto: int
+    """6 TCP, 17 UDP."""
+    a: Endpoint
+    b: Endpoint
+    """The two ends, in order of (address, port); direction 0 is from `a` to `b`."""
+    first_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPackets:
+    """Packets of one wanted flow, in order of capture."""
+
+    flow: Flow
+    rows: NDArray[np.void]
+    """Dtype `PACKET`."""
+    direction: NDArray[np.uint8]
+    """0 from endpoint a, 1 from endpoint b; shape as `rows`."""
+    data: NDArray[np.uint8]
+    """Where the payloads lie."""
+    start: NDArray[np.int64]
+    """Position of each payload in `data`; shape as `rows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    rows: NDArray[np.void]
+    uids: NDArray[np.int64]
+    direction: NDArray[np.uint8]
+    data: NDArray[np.uint8]
+    start: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def gather(data, start, length, out):
+    """Copy ``data[start[i]:start[i] + length[i]]`` one behind the other into `out`."""
+    at = 0
+    for i in range(len(start)):
+        n = length[i]
+        out[at : at + n] = data[start[i] : start[i] + n]
+        at += n
+    return at
+
+
+def copy_payloads(
+    data: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Copy payloads into a buffer of their own.
+
+    Returns
+    -------
+    buffer : ndarray of uint8
+    starts : ndarray of int64
+        Position of each payload in `buffer`.
+    """
+    ends = np.cumsum(length)
+    buffer = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
+    gather(data, start, length, buffer)
+    return buffer, ends - length
+
+
+class FlowTable:
+    """Follows the flows of one capture.
+
+    Feed it the capture's batches in order; each feed yields the packets of the wanted flows, those of
+    a flow that has just turned wanted together with what was kept of its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._flows = np.zeros(FIRST_CAPACITY, dtype=tracking.FLOW)
+        self._slots = np.full(FIRST_CAPACITY * 4, -1, dtype=np.int64)
+        self._count = 0
+        self._next_uid = 0
+        self._text, self._bounds = packed(SIGNATURES)
+        self._starts, self._start_bounds = packed(HTTP_STARTS)
+        self._firsts = np.zeros(256, dtype=np.bool_)
+        self._firsts[self._text[self._bounds[:-1]]] = True
+        self._known: dict[int, Flow] = {}
+        self._pool: list[_Kept] = []
+        self.pool_dropped = 0
+        """Packets of undecided flows that the pool's limit let go."""
+
+    @property
+    def flows_seen(self) -> int:
+        """Flows seen so far."""
+        return self._next_uid
+
+    def feed(self, batch: PacketBatch) -> Iterator[FlowPackets]:
+        """Track one batch and yield the packets to decode, flow by flow in order of their first packet."""
+        rows = batch.rows
+        uids = np.empty(len(rows), dtype=np.int64)
+        direction = np.empty(len(rows), dtype=np.uint8)
+        action = np.empty(len(rows), dtype=np.uint8)
+        self._track(batch, uids, direction, action)
+        self._keep(batch, uids, direction, action == tracking.KEEP)
+        delivered = np.flatnonzero(action == tracking.DELIVER)
+        if len(delivered):
+            order = delivered[np.argsort(uids[delivered], kind="stable")]
+            start = rows["offset"].astype(np.int64) - batch.base + rows["payload"]
+            cuts = np.flatnonzero(np.diff(uids[order])) + 1
+            for part in np.split(order, cuts):
+                uid = int(uids[part[0]])
+                if uid not in self._known:
+                    self._known[uid] = self._describe(uid)
+                    yield from self._from_pool(uid)
+                yield FlowPackets(self._known[uid], rows[part], direction[part], batch.data, start[part])
+        self._purge(int(rows["frame"][0]) if len(rows) else 0)
+
+    def _track(
+        self,
+        batch: PacketBatch,
+        uids: NDArray[np.int64],
+        direction: NDArray[np.uint8],
+        action: NDArray[np.uint8],
+    ) -> None:
+        done = 0
+        while True:
+            done, self._count, self._next_uid = tracking.track(
+                batch.rows,
+                done,
+                batch.data,
+                batch.base,
+                self._flows,
+                self._count,
+                self._slots,
+                self._next_uid,
+                self._text,
+                self._bounds,
+                self._firsts,
+                self._starts,
+                self._start_bounds,
+                uids,
+                direction,
+                action,
+            )
+            if done == len(batch.rows):
+                return
+            self._make_room()
+
+    def _make_room(self) -> None:
+        keep = np.ones(self._count, dtype=np.bool_)
+        if len(self._flows) >= LARGEST_CAPACITY:
+            flows = self._flows[: self._count]
+            keep = (flows["state"] == tracking.WANTED) | (
+                flows["last_frame"] > np.median(flows["last_frame"])
+            )
+        if np.count_nonzero(keep) > 0.75 * len(self._flows):
+            self._flows = np.concatenate((self._flows, np.zeros_like(self._flows)))
+            self._slots = np.full(len(self._flows) * 4, -1, dtype=np.int64)
+        self._count = tracking.rebuild(self._flows, self._count, self._slots, keep)
+
+    def _describe(self, uid: int) -> Flow:
+        row = self._flows[self._index_of(np.array([uid]))[0]]
+        a = _address(int(row["a_hi"]), int(row["a_lo"]), int(row["version"]))
+        b = _address(int(row["b_hi"]), int(row["b_lo"]), int(row["version"]))
+        return Flow(
+            uid=uid,
+            proto=int(row["proto"]),
+            a=Endpoint(a, int(row["a_port"])),
+            b=Endpoint(b, int(row["b_port"])),
+            first_frame=int(row["first_frame"]),
+        )
+
+    def _index_of(self, uids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the flow table by uid, -1 for flows it has forgotten; the table is in order of uid."""
+        known = self._flows["uid"][: self._count]
+        index = np.searchsorted(known, uids)
+        found = index < self._count
+        found[found] = known[index[found]] == uids[found]
+        return np.where(found, index, -1)
+
+    def _keep(
+        self,
+        batch: PacketBatch,
+        uids: NDArray[np.int64],
+        direction: NDArray[np.uint8],
+        kept: NDArray[np.bool_],
+    ) -> None:
+        rows = batch.rows[kept]
+        if not len(rows):
+            return
+        start = rows["offset"].astype(np.int64) - batch.base + rows["payload"]
+        data, starts = copy_payloads(batch.data, start, rows["payload_len"].astype(np.int64))
+        self._pool.append(_Kept(rows, uids[kept], direction[kept], data, starts))
+
+    def _from_pool(self, uid: int) -> Iterator[FlowPackets]:
+        flow = self._known[uid]
+        epoch = int(self._flows[self._index_of(np.array([uid]))[0]]["epoch"])
+        for kept in self._pool:
+            mine = np.flatnonzero((kept.uids == uid) & (kept.rows["frame"] >= epoch))
+            if len(mine):
+                yield FlowPackets(flow, kept.rows[mine], kept.direction[mine], kept.data, kept.start[mine])
+
+    def _purge(self, first_frame: int) -> None:
+        """Let go what the pool holds of flows that are decided, closed, or at a later request."""
+        if not self._pool:
+            return
+        remaining: list[_Kept] = []
+        for kept in self._pool:
+            index = self._index_of(kept.uids)
+            flows = self._flows[index]
+            open_ = (index >= 0) & np.isin(flows["state"], (tracking.UNDECIDED, tracking.HTTP))
+            open_ &= (flows["closed"] == 0) | (flows["last_frame"] >= first_frame)
+            open_ &= kept.rows["frame"] >= flows["epoch"]
+            if open_.all():
+                remaining.append(kept)
+            elif open_.any():
+                rows = kept.rows[open_]
+                data, start = copy_payloads(
+                    kept.data, kept.start[open_], rows["payload_len"].astype(np.int64)
+                )
+                remaining.append(_Kept(rows, kept.uids[open_], kept.direction[open_], data, start))
+        total = sum(len(kept.data) for kept in remaining)
+        while remaining and total > POOL_LIMIT:
+            oldest = remaining.pop(0)
+            total -= len(oldest.data)
+            self.pool_dropped += len(oldest.rows)
+        self._pool = remaining
+
+
+def _address(hi: int, lo: int, version: int) -> bytes:
+    if version == 4:
+        return lo.to_bytes(4, "big")
+    return hi.to_bytes(8, "big") + lo.to_bytes(8, "big")
+
+
+__all__ = ["PACKET", "Endpoint", "Flow", "FlowPackets", "FlowTable", "copy_payloads", "gather"]

@@ -1,0 +1,371 @@
+"""The compiled half of flow tracking: which flow each packet belongs to, and what becomes of it.
+
+Rules of this file:
+
+* a flow is a five-tuple between two SYNs; a SYN that cannot belong to the connection seen so far
+  begins a new flow (port reuse);
+* the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
+  turn wanted at any later message and is therefore never let go;
+* the table is bounded; what is evicted is forgotten, and begins anew when it is seen again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from mmsforensics.streams.signatures import (
+    CARRY,
+    DATAGRAM_TRIES,
+    HEAD_BUDGET,
+    MIDSTREAM_LIMIT,
+    MMS_PORT,
+    PLAIN_LIMIT,
+)
+
+UNDECIDED: Final = 0
+WANTED: Final = 1
+UNWANTED: Final = 2
+HTTP: Final = 3
+
+DROP: Final = 0
+KEEP: Final = 1
+DELIVER: Final = 2
+"""What to do with a packet: nothing; keep it until its flow is decided; hand it on."""
+
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+ACK: Final = 16
+
+REUSE_WINDOW: Final = 1 << 20
+"""A SYN at most this many bytes before the first byte seen belongs to a connection whose beginning was
+captured out of order; any other begins a new connection. Larger than any initial window in use."""
+
+FLOW = np.dtype(
+    [
+        ("uid", "i8"),
+        ("a_hi", "u8"),
+        ("a_lo", "u8"),
+        ("b_hi", "u8"),
+        ("b_lo", "u8"),
+        ("first_frame", "u8"),
+        ("last_frame", "u8"),
+        ("epoch", "u8"),  # frame of the last HTTP request: what was kept before it is of no use
+        ("scanned", "i8", (2,)),
+        ("budget", "i8", (2,)),
+        ("first_seq", "u4", (2,)),
+        ("isn", "u4", (2,)),
+        ("a_port", "u2"),
+        ("b_port", "u2"),
+        ("proto", "u1"),
+        ("version", "u1"),
+        ("state", "u1"),
+        ("closed", "u1"),
+        ("tries", "u1"),
+        ("syn", "u1", (2,)),
+        ("seen", "u1", (2,)),
+        ("carried", "u1", (2,)),
+        ("carry", "u1", (2, CARRY)),
+    ],
+    align=True,
+)
+"""One flow: endpoints in order of (address, port), a first; per-direction fields are [from a, from b]."""
+
+
+@njit(cache=True, nogil=True)
+def _hash(a_hi, a_lo, b_hi, b_lo, ports, proto):
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for part in (a_hi, a_lo, b_hi, b_lo, ports, proto):
+        h = (h ^ part) * np.uint64(0xFF51AFD7ED558CCD)
+        h ^= h >> np.uint64(32)
+    return h
+
+
+@njit(cache=True, nogil=True)
+def _place(flows, index, slots):
+    """Enter flow `index` under its key in the open-addressed table."""
+    flow = flows[index]
+    ports = (np.uint64(flow["a_port"]) << np.uint64(16)) | np.uint64(flow["b_port"])
+    mask = np.uint64(len(slots) - 1)
+    slot = (
+        _hash(flow["a_hi"], flow["a_lo"], flow["b_hi"], flow["b_lo"], ports, np.uint64(flow["proto"])) & mask
+    )
+    while slots[slot] >= 0:
+        slot = (slot + np.uint64(1)) & mask
+    slots[slot] = index
+
+
+@njit(cache=True, nogil=True)
+def rebuild(flows, count, slots, keep):
+    """Close the ranks of `flows[:count]` over the rows with ``keep[i]`` and index them anew in `slots`.
+
+    Returns the new count.
+    """
+    slots[:] = -1
+    n = 0
+    for i in range(count):
+        if keep[i]:
+            if n != i:
+                flows[n] = flows[i]
+            n += 1
+    # A later flow of the same five-tuple must be found first: enter from the newest on.
+    for i in range(n - 1, -1, -1):
+        _place(flows, i, slots)
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _lower(byte):
+    if 65 <= byte <= 90:
+        return byte | np.uint8(32)
+    return byte
+
+
+@njit(cache=True, nogil=True)
+def _contains(data, start, n, text, bounds, firsts):
+    """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside."""
+    end = start + n
+    for i in range(start, end):
+        first = _lower(data[i])
+        if not firsts[first]:
+            continue
+        for s in range(len(bounds) - 1):
+            length = bounds[s + 1] - bounds[s]
+            if text[bounds[s]] != first or i + length > end:
+                continue
+            k = 1
+            while k < length and _lower(data[i + k]) == text[bounds[s] + k]:
+                k += 1
+            if k == length:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _begins(data, start, n, text, bounds):
+    """Whether the bytes begin with any packed string (a whole one)."""
+    for s in range(len(bounds) - 1):
+        length = bounds[s + 1] - bounds[s]
+        if length > n:
+            continue
+        k = 0
+        while k < length and _lower(data[start + k]) == text[bounds[s] + k]:
+            k += 1
+        if k == length:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _looks_like_mms_datagram(data, start, n, wire):
+    """Data packet whose PacketSize is the datagram's length [MS-MMSP 2.2.2], or a resend request [2.2.5]."""
+    if n >= 12 and data[start] == 0x0D and data[start + 1] == 0xF0 and data[start + 2] == 0xEF:
+        return data[start + 3] == 0xBE
+    if n < 12 or data[start + 6] + (np.int64(data[start + 7]) << 8) != wire:
+        return False
+    head = data[start + 8]
+    if data[start + 3] == 0xF0 and data[start + 2] == 0xF0:  # packet pair
+        return True
+    if head & 0x80:  # error correction data present: length type 0, 2 bytes or none [ASF 5.2.1]
+        return (head & 0x60) == 0 and (head & 0x0F) <= 2
+    return head == 0x30 or (head & 0x1E) in (0x08, 0x10, 0x00)
+
+
+@njit(cache=True, nogil=True)
+def track(
+    rows,
+    begin,
+    data,
+    base,
+    flows,
+    count,
+    slots,
+    next_uid,
+    text,
+    bounds,
+    firsts,
+    starts,
+    start_bounds,
+    uids,
+    direction,
+    action,
+):
+    """Assign the packets ``rows[begin:]`` to flows.
+
+    Writes for each packet the flow's uid (-1 for none), the direction (0 from endpoint a, 1 from b) and
+    the action. Stops early when the flow table is full.
+
+    Returns
+    -------
+    done, count, next_uid
+        Rows finished, flows in the table, next uid.
+    """
+    work = np.empty(CARRY * 2, dtype=np.uint8)
+    mask = np.uint64(len(slots) - 1)
+    for i in range(begin, len(rows)):
+        row = rows[i]
+        uids[i] = -1
+        action[i] = DROP
+        direction[i] = 0
+        if row["status"] != 0:
+            continue
+        proto = row["proto"]
+        src_hi, src_lo, sport = row["src_hi"], row["src_lo"], row["src_port"]
+        dst_hi, dst_lo, dport = row["dst_hi"], row["dst_lo"], row["dst_port"]
+        swap = src_hi > dst_hi or (
+            src_hi == dst_hi and (src_lo > dst_lo or (src_lo == dst_lo and sport > dport))
+        )
+        d = 0
+        if swap:
+            d = 1
+            src_hi, dst_hi = dst_hi, src_hi
+            src_lo, dst_lo = dst_lo, src_lo
+            sport, dport = dport, sport
+        ports = (np.uint64(sport) << np.uint64(16)) | np.uint64(dport)
+        slot = _hash(src_hi, src_lo, dst_hi, dst_lo, ports, np.uint64(proto)) & mask
+        f = np.int64(-1)
+        while slots[slot] >= 0:
+            c = slots[slot]
+            if (
+                flows[c]["a_lo"] == src_lo
+                and flows[c]["b_lo"] == dst_lo
+                and flows[c]["a_port"] == sport
+                and flows[c]["b_port"] == dport
+                and flows[c]["proto"] == proto
+                and flows[c]["a_hi"] == src_hi
+                and flows[c]["b_hi"] == dst_hi
+                and flows[c]["version"] == row["version"]
+            ):
+                f = c
+                break
+            slot = (slot + np.uint64(1)) & mask
+        tcp = proto == 6
+        tcp_flags = row["flags"]
+        if f >= 0 and tcp and tcp_flags & SYN:
+            flow = flows[f]
+            if flow["syn"][d]:
+                reused = flow["isn"][d] != row["seq"]
+            elif flow["seen"][d]:
+                reused = np.uint32(flow["first_seq"][d] - row["seq"] - np.uint32(1)) > REUSE_WINDOW
+            else:
+                reused = (tcp_flags & ACK) == 0 and flow["closed"] != 0
+            if reused:
+                if count >= len(flows):
+                    return i, count, next_uid
+                slots[slot] = count  # the old flow stays in the table, but is not found again
+                f = -2
+        if f < 0:
+            if count >= len(flows):
+                return i, count, next_uid
+            if f == -1:
+                slots[slot] = count
+            f = count
+            count += 1
+            flow = flows[f]
+            flow["uid"] = next_uid
+            next_uid += 1
+            flow["a_hi"], flow["a_lo"], flow["b_hi"], flow["b_lo"] = src_hi, src_lo, dst_hi, dst_lo
+            flow["a_port"], flow["b_port"] = sport, dport
+            flow["proto"], flow["version"] = proto, row["version"]
+            flow["first_frame"] = row["frame"]
+            flow["epoch"] = 0
+            flow["closed"], flow["tries"] = 0, 0
+            flow["state"] = UNDECIDED
+            if sport == MMS_PORT or dport == MMS_PORT:
+                flow["state"] = WANTED
+            for k in range(2):
+                flow["scanned"][k] = 0
+                flow["budget"][k] = HEAD_BUDGET
+                flow["syn"][k] = 0
+                flow["seen"][k] = 0
+                flow["carried"][k] = 0
+                flow["first_seq"][k] = 0
+                flow["isn"][k] = 0
+        flow = flows[f]
+        flow["last_frame"] = row["frame"]
+        uids[i] = flow["uid"]
+        direction[i] = d
+        if tcp:
+            if tcp_flags & SYN:
+                flow["syn"][d] = 1
+                flow["isn"][d] = row["seq"]
+            if tcp_flags & (FIN | RST):
+                flow["closed"] = 1
+        n = np.int64(row["payload_len"])
+        if n > 0 and not flow["seen"][d]:
+            flow["seen"][d] = 1
+            flow["first_seq"][d] = row["seq"]
+        state = flow["state"]
+        if state == WANTED:
+            action[i] = DELIVER
+            continue
+        if state == UNWANTED:
+            continue
+        start = np.int64(row["offset"]) - base + np.int64(row["payload"])
+        if not tcp:
+            if _looks_like_mms_datagram(data, start, n, np.int64(row["payload_wire"])):
+                flow["state"] = WANTED
+                action[i] = DELIVER
+            else:
+                flow["tries"] += 1
+                if flow["tries"] >= DATAGRAM_TRIES:
+                    flow["state"] = UNWANTED
+            continue
+        if n == 0:
+            if tcp_flags & (FIN | RST | SYN):
+                action[i] = KEEP
+            continue
+        restart = False
+        if _begins(data, start, n, starts, start_bounds):
+            if state == UNDECIDED:
+                flow["state"] = HTTP
+            elif (_lower(data[start]) != 104) and flow["scanned"][d] > 0:  # not "h(ttp/1.": a request
+                restart = True
+            flow["budget"][d] = HEAD_BUDGET
+            state = HTTP
+        if state == HTTP and flow["budget"][d] <= 0:
+            continue
+        # Search what the boundary to the previous segment cuts, then the segment itself.
+        carried = np.int64(flow["carried"][d])
+        joined = carried
+        for k in range(carried):
+            work[k] = flow["carry"][d][k]
+        while joined < carried + CARRY and joined - carried < n:
+            work[joined] = data[start + joined - carried]
+            joined += 1
+        searched = min(n, np.int64(HEAD_BUDGET) if state == HTTP else n)
+        if (
+            state == UNDECIDED
+            and flow["scanned"][d] < CARRY
+            and _begins(work, 0, joined, starts, start_bounds)
+        ):
+            flow["state"] = HTTP
+        found = _contains(work, 0, joined, text, bounds, firsts) or _contains(
+            data, start, searched, text, bounds, firsts
+        )
+        kept = min(np.int64(CARRY), carried + n)
+        for k in range(kept):
+            at = carried + n - kept + k
+            if at < carried:
+                flow["carry"][d][k] = work[at]
+            else:
+                flow["carry"][d][k] = data[start + at - carried]
+        flow["carried"][d] = kept
+        flow["scanned"][d] += n
+        flow["budget"][d] -= n
+        if found:
+            flow["state"] = WANTED
+            action[i] = DELIVER
+            continue
+        action[i] = KEEP
+        if restart:
+            flow["epoch"] = row["frame"]
+        if flow["state"] == UNDECIDED:
+            limit = PLAIN_LIMIT if (flow["syn"][0] or flow["syn"][1]) else MIDSTREAM_LIMIT
+            if flow["scanned"][d] > limit:
+                flow["state"] = UNWANTED
+                action[i] = DROP
+    return len(rows), count, next_uid
