@@ -214,3 +214,10 @@ def arrow_schema(table: Table) -> pa.Schema:
         ],
         metadata={"table": table.name, "doc": table.doc, "schema_version": str(SCHEMA_VERSION)},
     )
+
+
+def markdown_of(table: Table) -> str:
+    """A table's section of the documentation."""
+    lines = [f"## {table.name}", "", table.doc, "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.doc} |" for c in table.columns]
+    return "\n".join([*lines, ""])

@@ -35,14 +35,13 @@ def _put(out, at, value, width):
 
 
 @njit(cache=True, nogil=True)
-def _restore(data, size, wire, out, rows, heads):
+def _restore(data, size, wire, rows, heads):
     for i in range(len(wire)):
         base = i * size
         row = rows[i]
         head = heads[i]
         row["written"] = row["inserted"] = row["flags_new"] = 0
         row["field_at"] = row["flags_at"] = 0
-        out[base : base + size] = data[base : base + size]
         n = np.int64(wire[i])
         row["kept"] = n
         parse_head(data, base, size, head)
@@ -81,27 +80,25 @@ def _restore(data, size, wire, out, rows, heads):
         if grown:
             # The field grows into the room that the padding gives back.
             for k in range(n - 1, at + width - 1, -1):
-                out[base + k + grown] = data[base + k]
-            out[base + flags_at] = (flags & 0xE7) | (new_kind << 3)
+                data[base + k + grown] = data[base + k]
+            data[base + flags_at] = (flags & 0xE7) | (new_kind << 3)
             row["flags_new"] = 1
             row["inserted"] = grown
         new_width = 4 if new_kind == 3 else new_kind
-        _put(out, base + at, wanted, new_width)
+        _put(data, base + at, wanted, new_width)
         row["written"] = new_width
-        out[base + n + grown : base + size] = 0
+        data[base + n + grown : base + size] = 0
         length_kind = np.int64((flags >> 5) & 3)
         if length_kind:
             # A stated Packet Length must cover the packet again.
             length_width = 4 if length_kind == 3 else length_kind
             if length_kind > 1 or size < 256:
-                _put(out, base + np.int64(head["length_at"]), size, length_width)
+                _put(data, base + np.int64(head["length_at"]), size, length_width)
                 row["flags_new"] = 1
 
 
-def restore_padding(
-    data: NDArray[np.uint8], size: int, wire: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.void]]:
-    """Make packets that were padded with bare zeros valid.
+def restore_padding(data: NDArray[np.uint8], size: int, wire: NDArray[np.int64]) -> NDArray[np.void]:
+    """Make packets that were padded with bare zeros valid, in place.
 
     Parameters
     ----------
@@ -113,10 +110,9 @@ def restore_padding(
 
     Returns
     -------
-    restored : ndarray of uint8, shape of `data`
-    rows : ndarray of RESTORED, shape (n,)
+    ndarray of RESTORED, shape (n,)
+        What was done to each.
     """
-    out = np.empty_like(data)
     rows = np.zeros(len(wire), dtype=RESTORED)
-    _restore(data, size, wire, out, rows, np.zeros(len(wire), dtype=ASF_PACKET))
-    return out, rows
+    _restore(data, size, wire, rows, np.zeros(len(wire), dtype=ASF_PACKET))
+    return rows

@@ -10,7 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
@@ -56,8 +56,8 @@ class Source(Protocol):
     def seek(self, offset: int, /) -> int:
         """Go to an offset."""
 
-    def read(self, size: int, /) -> bytes:
-        """Read bytes."""
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill a buffer."""
 
 
 class Sink(Protocol):
@@ -89,8 +89,6 @@ class PlayableResult:
     size: int
     packets: int
     header_bytes: bytes
-    edits: NDArray[np.void]
-    """Dtype `EDIT`; covers the file without hole or overlap."""
     notes: tuple[str, ...]
     """What was repaired."""
 
@@ -146,6 +144,7 @@ def write_playable(
     sizes: NDArray[np.int64],
     order: NDArray[np.int64],
     out: Sink,
+    tell: Callable[[NDArray[np.void]], None],
 ) -> PlayableResult:
     """Write the playable copy of a faithful file.
 
@@ -164,6 +163,8 @@ def write_playable(
     order : ndarray of int64
         Which packets to write, in presentation order.
     out : Sink
+    tell : callable
+        Given tables of dtype `EDIT`, in the order of the file; together they cover it exactly.
 
     Returns
     -------
@@ -195,26 +196,25 @@ def write_playable(
         header, header_bytes, survey, count, packet_size, sum(map(len, index)), shift, bool(index), notes
     )
     out.write(new_header)
-    edits = [_header_edits(header_bytes, new_header)]
+    tell(_header_edits(header_bytes, new_header))
     written = len(new_header)
     for block in _blocks(order[keep], packet_size):
         data = _read(source, header_size, packet_size, block)
-        restored, rows = restore_padding(data, packet_size, np.ascontiguousarray(sizes[block]))
-        heads, payloads = walk_payloads(restored, packet_size)
+        rows = restore_padding(data, packet_size, np.ascontiguousarray(sizes[block]))
+        heads, payloads = walk_payloads(data, packet_size)
         if shift:
-            _shift_times(restored, packet_size, heads, payloads, shift)
-        edits.append(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
-        out.write(restored)
-        written += len(restored)
+            _shift_times(data, packet_size, heads, payloads, shift)
+        tell(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
+        out.write(data)
+        written += len(data)
     for raw in index:
         out.write(raw)
-        edits.append(np.array([(written, len(raw), -1, Edit.INDEX)], dtype=EDIT))
+        tell(np.array([(written, len(raw), -1, Edit.INDEX)], dtype=EDIT))
         written += len(raw)
     return PlayableResult(
         size=written,
         packets=count,
         header_bytes=new_header,
-        edits=_merged(np.concatenate(edits)),
         notes=tuple(notes),
     )
 
@@ -231,11 +231,9 @@ def _read(source: Source, header_size: int, packet_size: int, block: NDArray[np.
     cuts = np.concatenate(([0], np.flatnonzero(np.diff(block) != 1) + 1, [len(block)]))
     for begin, end in pairwise(cuts):
         source.seek(header_size + int(block[begin]) * packet_size)
-        size = int(end - begin) * packet_size
-        raw = source.read(size)
-        if len(raw) != size:
+        part = data[int(begin) * packet_size : int(end) * packet_size]
+        if source.readinto(part.data) != len(part):
             raise OSError("the faithful file ends before its last packet")
-        data[int(begin) * packet_size : int(end) * packet_size] = np.frombuffer(raw, dtype=np.uint8)
     return data
 
 

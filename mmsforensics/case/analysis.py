@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from mmsforensics.case.custody import append_entry, environment
 from mmsforensics.case.errors import CaseError
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, is_case, open_case
@@ -135,7 +137,7 @@ def _build(work: Path, target: Path, paths: list[Path], progress: Callable[[Prog
             store.abort()
             raise
     shutil.rmtree(spool)
-    write_manifest(work, captures, tables)
+    write_manifest(work, captures, tables, _media_hashes(work))
     if is_case(target):
         shutil.copy2(target / CUSTODY, work / CUSTODY)
     append_entry(
@@ -148,6 +150,12 @@ def _build(work: Path, target: Path, paths: list[Path], progress: Callable[[Prog
             "manifest_sha256": hash_file(work / MANIFEST),
         },
     )
+
+
+def _media_hashes(work: Path) -> dict[str, str]:
+    """Hashes of the recovered files, taken as they were written."""
+    table = pq.read_table(work / "tables" / "media", columns=["path", "sha256"])
+    return {row["path"]: row["sha256"] for row in table.to_pylist()}
 
 
 @dataclass(slots=True)

@@ -16,14 +16,22 @@ CUSTODY = "custody.jsonl"
 
 
 def write_manifest(
-    root: Path, captures: Sequence[Mapping[str, object]], tables: Sequence[WrittenTable]
+    root: Path,
+    captures: Sequence[Mapping[str, object]],
+    tables: Sequence[WrittenTable],
+    media: Mapping[str, str],
 ) -> None:
-    """Hash every output and write the manifest."""
+    """Write the manifest. `media` gives the hashes of files that were hashed as they were written."""
     content = {t.path: t for t in tables}
     outputs = []
     for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name not in (MANIFEST, CUSTODY)):
         name = path.relative_to(root).as_posix()
-        output: dict[str, object] = {"path": name, "size": path.stat().st_size, "sha256": hash_file(path)}
+        sha256 = media.get(name) or hash_file(path)
+        output: dict[str, object] = {
+            "path": name,
+            "size": path.stat().st_size,
+            "sha256": sha256,
+        }
         if name in content:
             output["rows"] = content[name].rows
             output["content_sha256"] = content[name].content_sha256

@@ -4,7 +4,7 @@ Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
   files until the medium is finished, so that the rows of one medium stand together in the tables;
-* files are hashed as they are written, on a thread of their own.
+* files are written and hashed on a thread of their own, one block behind the decoding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header
@@ -26,7 +27,7 @@ from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumS
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
 
-ORIGIN_NAMES = np.array([o.name.lower() for o in Origin])
+ORIGIN_NAMES = pa.array([o.name.lower() for o in Origin])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class MediumNames:
 
 
 class HashedFile:
-    """A file hashed as it is written. Opened for each write: there may be thousands of them at once."""
+    """A file hashed as it is written. Opened for each write: there may be thousands of them at once.
+
+    What is given to `write` must not change afterwards.
+    """
 
     def __init__(self, path: Path, hasher: ThreadPoolExecutor) -> None:
         self._path = path
@@ -62,20 +66,26 @@ class HashedFile:
 
     def write(self, data: bytes | NDArray[np.uint8]) -> int:
         """Append bytes."""
-        with self._path.open("ab") as file:
-            file.write(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
-        self._settle()
-        self._last = self._hasher.submit(self._sha256.update, data)  # type: ignore[arg-type]
+        self.settle()
+        self._last = self._hasher.submit(self._append, data)
         self.size += len(data)
         return len(data)
 
+    def _append(self, data: bytes | NDArray[np.uint8]) -> None:
+        view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
+        with self._path.open("ab", buffering=0) as file:
+            done = 0
+            while done < len(view):
+                done += file.write(view[done:])
+        self._sha256.update(view)
+
     def hexdigest(self) -> str:
         """SHA-256 of what was written."""
-        self._settle()
+        self.settle()
         return self._sha256.hexdigest()
 
-    def _settle(self) -> None:
-        """Wait for the block before: at most one block is held for hashing."""
+    def settle(self) -> None:
+        """Wait until what was given is on disk: at most one block waits."""
         if self._last is not None:
             self._last.result()
             self._last = None
@@ -136,6 +146,7 @@ class MediumFile:
         stem = names.media_id("spool")
         self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
         self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
+        self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the faithful file, with the packets and origins that go with them."""
@@ -147,6 +158,7 @@ class MediumFile:
         """Finish the medium: rows, and the playable file where one is needed."""
         header = parse_header(self._header_bytes)
         made = None
+        self._file.settle()
         if summary.packets:
             made = make_playable(
                 faithful=self._root / self._names.path("faithful"),
@@ -154,6 +166,8 @@ class MediumFile:
                 header=header,
                 header_bytes=self._header_bytes,
                 packets=self._packets.rows(),
+                origins=self._origins.rows(),
+                record=self._playable_origins.append,
                 out=HashedFile(self._root / self._names.path("playable"), self._hasher),
             )
         media_id = self._names.media_id("faithful")
@@ -170,10 +184,11 @@ class MediumFile:
             )
             playable_header = parse_header(made.header_bytes)
             self._rows("playable", playable_header, written, made.file, list(made.notes))
-            for batch in made.provenance(self._origins.rows()):
+            for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id("playable"), batch)
         self._packets.remove()
         self._origins.remove()
+        self._playable_origins.remove()
 
     def _rows(
         self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
@@ -232,19 +247,17 @@ class MediumFile:
             append_packets(self._store, rows, self._names.session_id, self._names.capture_id, media_id)
 
     def _provenance(self, media_id: str, rows: NDArray[np.void]) -> None:
-        import pyarrow as pa
-
         nowhere = rows["frame"] == 0
         self._store.append(
             "provenance",
             {
-                "media_id": [media_id] * len(rows),
+                "media_id": pa.repeat(media_id, len(rows)),
                 "file_offset": rows["file_offset"],
                 "length": rows["length"],
-                "capture_id": pa.array([self._names.capture_id] * len(rows), mask=nowhere),
+                "capture_id": _where(self._names.capture_id, ~nowhere),
                 "frame": pa.array(np.ascontiguousarray(rows["frame"]), mask=nowhere),
                 "frame_offset": pa.array(np.ascontiguousarray(rows["frame_offset"]), mask=nowhere),
-                "kind": pa.array(ORIGIN_NAMES[rows["kind"]].tolist()),
+                "kind": ORIGIN_NAMES.take(pa.array(np.ascontiguousarray(rows["kind"]))),
             },
         )
 
@@ -253,19 +266,17 @@ def append_packets(
     store: TableStore, rows: NDArray[np.void], session_id: str, capture_id: str, media_id: str | None
 ) -> None:
     """Add rows of MEDIA_PACKET to the table `media_packets`; without a file their offset is null."""
-    import pyarrow as pa
-
     n = len(rows)
     absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
-        "session_id": [session_id] * n,
+        "session_id": pa.repeat(session_id, n),
         "packet_number": rows["location"],
         "send_time_ms": pa.array(np.ascontiguousarray(rows["send_time_ms"]), mask=rows["sound"] == 0),
         "ts": rows["ts"],
         "size": rows["size"],
         "file_offset": pa.array(np.ascontiguousarray(rows["file_offset"]), mask=absent),
         "frame": rows["frame"],
-        "capture_id": [capture_id] * n,
+        "capture_id": pa.repeat(capture_id, n),
         "first_frame": rows["first_frame"],
         "duration_ms": pa.array(np.ascontiguousarray(rows["duration_ms"]), mask=rows["sound"] == 0),
         "sequence": rows["sequence"],
@@ -273,5 +284,10 @@ def append_packets(
         "sound": rows["sound"].astype(np.bool_),
     }
     if media_id is not None:
-        columns["media_id"] = [media_id] * n
+        columns["media_id"] = pa.repeat(media_id, n)
     store.append("media_packets", columns)
+
+
+def _where(text: str, here: NDArray[np.bool_]) -> pa.Array:
+    """A text in the rows marked, null elsewhere."""
+    return pa.array([text]).take(pa.array(np.zeros(len(here), dtype=np.int8), mask=~here))

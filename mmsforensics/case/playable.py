@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,6 @@ from mmsforensics.sessions import PROVENANCE, Origin
 
 if TYPE_CHECKING:
     from mmsforensics.case.media_files import HashedFile
-
-EDITS_AT_ONCE = 1 << 16
 
 # The ASF room's kinds of edits: 0 copied, 1 header repaired, 2 packet field repaired, 3 padding, 4 index.
 _KIND = np.array(
@@ -35,13 +33,6 @@ class Made:
     header_bytes: bytes = b""
     packets: int = 0
     notes: tuple[str, ...] = ()
-    edits: NDArray[np.void] | None = None
-
-    def provenance(self, origins: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
-        """Origins of the playable file's bytes, by those of the faithful file (dtype PROVENANCE)."""
-        assert self.edits is not None
-        for begin in range(0, len(self.edits), EDITS_AT_ONCE):
-            yield _composed(self.edits[begin : begin + EDITS_AT_ONCE], origins)
 
 
 def make_playable(
@@ -51,9 +42,15 @@ def make_playable(
     header: Header,
     header_bytes: bytes,
     packets: NDArray[np.void],
+    origins: NDArray[np.void],
     out: HashedFile,
+    record: Callable[[NDArray[np.void]], None],
 ) -> Made:
-    """Write the playable copy of a finished faithful file, where one is needed."""
+    """Write the playable copy of a finished faithful file, where one is needed.
+
+    `origins` are those of the faithful file's bytes; `record` is given those of the playable one's, both of
+    dtype PROVENANCE.
+    """
     if not header.packet_size:
         return Made(("packet size unknown: nothing can be repaired",))
     locations = np.ascontiguousarray(packets["location"]).astype(np.int64)
@@ -68,7 +65,7 @@ def make_playable(
     reasons = needs_playable(header, header_bytes, facts)
     if not reasons:
         return Made(())
-    with faithful.open("rb") as source:
+    with faithful.open("rb", buffering=0) as source:
         result = write_playable(
             header_bytes,
             source,
@@ -77,6 +74,7 @@ def make_playable(
             sizes=sizes,
             order=presentation_order(packets, locations, sizes),
             out=out,
+            tell=lambda edits: record(_composed(edits, origins)),
         )
     return Made(
         reasons=reasons,
@@ -84,7 +82,6 @@ def make_playable(
         header_bytes=result.header_bytes,
         packets=result.packets,
         notes=(*reasons, *result.notes),
-        edits=result.edits,
     )
 
 

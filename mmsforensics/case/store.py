@@ -74,7 +74,10 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
         filled = pc.fill_null(chunk, "")
         sizes = pc.binary_length(filled).to_numpy(zero_copy_only=False)
         lengths.update(sizes.astype("<i8").tobytes())
-        values.update("".join(filled.to_pylist()).encode())
+        offsets = np.frombuffer(filled.buffers()[1], dtype=np.int32)[filled.offset :][: len(filled) + 1]
+        text = filled.buffers()[2]
+        if text is not None:
+            values.update(memoryview(text)[int(offsets[0]) : int(offsets[-1])])
     else:
         if pa.types.is_timestamp(chunk.type):
             chunk = chunk.cast(pa.int64())

@@ -199,13 +199,17 @@ def media(case: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("table", required=False)
-def schema(table: str | None) -> None:
+@click.option("--markdown", is_flag=True, help="Print as Markdown (docs/tables.md is made so).")
+def schema(table: str | None, markdown: bool) -> None:
     """Explain the columns of the tables, or of one TABLE."""
-    from mmsforensics.analytics import TABLES
+    from mmsforensics.analytics import TABLES, markdown_of
 
     if table is not None and table not in TABLES:
         _fail(f"no table {table}; there are {', '.join(TABLES)}")
     for name in [table] if table is not None else list(TABLES):
+        if markdown:
+            click.echo(markdown_of(TABLES[name]))
+            continue
         _print_table(
             f"{name}: {TABLES[name].doc}",
             ["column", "type", "unit", "meaning"],

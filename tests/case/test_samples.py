@@ -142,8 +142,8 @@ def test_ffprobe_reads_every_file_without_an_error(sample_case, expected, captur
         assert medium["title"] == tags.get("title", "")
         assert medium["author"] == tags.get("artist", "")
         if medium["duration_ms"] is not None and "duration" in seen["format"]:
-            # ffprobe adds the last packet's length to what the header says
-            assert abs(float(seen["format"]["duration"]) * 1000 - medium["duration_ms"]) <= 100
+            # ffprobe adds the length of the last frame to what the header says
+            assert abs(float(seen["format"]["duration"]) * 1000 - medium["duration_ms"]) <= 250
 
 
 @pytest.mark.parametrize("capture", [c for c in CAPTURES if not c.startswith("http")])

@@ -105,6 +105,6 @@ def test_background_hash_can_be_stopped(tmp_path, monkeypatch):
 def test_a_problem_says_where():
     problem = Problem("case/a.pcap", 40, 3, "a record of 60 captured bytes", "the end of the file after 12")
     assert problem.message == (
-        "case/a.pcap: at byte 40 (frame 3): expected a record of 60 captured bytes, "
+        "case/a.pcap: at byte offset 40 (frame 3): expected a record of 60 captured bytes, "
         "found the end of the file after 12"
     )

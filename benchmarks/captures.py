@@ -1,0 +1,206 @@
+"""Captures for the benchmarks, made from a fixed seed and the sample captures.
+
+Run as a program it writes one of them: ``python benchmarks/captures.py ordinary OUT.pcap --gigabytes 1``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[1] / "sample_data" / "mmst_ffmpeg_video.pcap"
+GIGABYTE = 1_000_000_000
+MSS = 1448
+SERVER, CLIENT = bytes([192, 0, 2, 10]), bytes([192, 0, 2, 20])
+
+
+def frames_of(path: Path) -> Iterator[bytes]:
+    """Frames of a little-endian pcap file."""
+    raw = path.read_bytes()
+    at = 24
+    while at < len(raw):
+        size = struct.unpack_from("<I", raw, at + 8)[0]
+        yield raw[at + 16 : at + 16 + size]
+        at += 16 + size
+
+
+def record(ts: int, frame: bytes) -> bytes:
+    """A pcap record; `ts` in microseconds."""
+    return struct.pack("<IIII", ts // 1_000_000, ts % 1_000_000, len(frame), len(frame)) + frame
+
+
+def tcp(src: bytes, dst: bytes, sport: int, dport: int, seq: int, ack: int, flags: int, data: bytes) -> bytes:
+    """Ethernet, IPv4 and TCP; checksums are left out, which no reader here needs."""
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(data), 0, 0x4000, 64, 6, 0, src, dst)
+    head = struct.pack(
+        ">HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, 65535, 0, 0
+    )
+    return b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0" + ip + head + data
+
+
+def udp(src: bytes, dst: bytes, sport: int, dport: int, data: bytes) -> bytes:
+    """Ethernet, IPv4 and UDP."""
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28 + len(data), 0, 0x4000, 64, 17, 0, src, dst)
+    head = struct.pack(">HHHH", sport, dport, 8 + len(data), 0)
+    return b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0" + ip + head + data
+
+
+def ordinary(out: Path, size: int, *, payload: int | None = None) -> None:
+    """TLS, HTTP, DNS and QUIC of many hosts, about 1000 bytes a packet, around one MMS session."""
+    rng = random.Random(1755)
+    noise = rng.randbytes(1 << 20)
+    media = list(frames_of(SAMPLE))
+    ts = 1_700_000_000_000_000
+    next_media = size // (len(media) + 1)
+    with out.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        written, taken = 24, 0
+        while written < size:
+            host, peer = bytes([10, *rng.randbytes(3)]), bytes([198, 18, *rng.randbytes(2)])
+            for frame in conversation(rng, noise, host, peer, payload):
+                ts += 9
+                written += file.write(record(ts, frame))
+                if taken < len(media) and written > (taken + 1) * next_media:
+                    written += file.write(record(ts, media[taken]))
+                    taken += 1
+        for frame in media[taken:]:
+            file.write(record(ts, frame))
+
+
+def conversation(
+    rng: random.Random, noise: bytes, host: bytes, peer: bytes, payload: int | None
+) -> Iterator[bytes]:
+    """One flow of ordinary traffic."""
+    port = rng.randrange(32768, 61000)
+
+    def piece(n: int) -> bytes:
+        at = rng.randrange(len(noise) - 1500)
+        return noise[at : at + (min(n, payload) if payload else n)]
+
+    kind = rng.random()
+    if kind < 0.2:
+        name = piece(rng.randrange(20, 60))
+        yield udp(host, peer, port, 53, name)
+        yield udp(peer, host, 53, port, name + piece(80))
+        return
+    if kind < 0.35:
+        for _ in range(rng.randrange(5, 120)):
+            yield udp(peer, host, 443, port, piece(1250))
+        return
+    web = kind < 0.55
+    service = 80 if web else 443
+    a, b = rng.getrandbits(32), rng.getrandbits(32)
+    yield tcp(host, peer, port, service, a, 0, 2, b"")
+    yield tcp(peer, host, service, port, b, a + 1, 18, b"")
+    a, b = a + 1, b + 1
+    yield tcp(host, peer, port, service, a, b, 16, b"")
+    count = rng.randrange(2, 200)
+    if web:
+        request = (
+            b"GET /images/photo-%d.jpg HTTP/1.1\r\nHost: example.net\r\nUser-Agent: Mozilla/5.0\r\n\r\n"
+            % count
+        )
+        answer = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+        answer = answer % (count * 1400)
+    else:
+        request, answer = b"\x16\x03\x01\x02\x00" + piece(500), b"\x16\x03\x03\x00\x7a" + piece(1200)
+    for direction, data in ((0, request), (1, answer)):
+        if direction == 0:
+            yield tcp(host, peer, port, service, a, b, 24, data)
+            a += len(data)
+        else:
+            yield tcp(peer, host, service, port, b, a, 24, data)
+            b += len(data)
+    for i in range(count):
+        data = piece(1400)
+        yield tcp(peer, host, service, port, b, a, 16, data)
+        b += len(data)
+        if i % 2:
+            yield tcp(host, peer, port, service, a, b, 16, b"")
+    yield tcp(host, peer, port, service, a, b, 17, b"")
+    yield tcp(peer, host, service, port, b, a + 1, 17, b"")
+
+
+def streams_of(path: Path) -> tuple[bytes, bytes]:
+    """Bytes that client and server sent in a clean capture of one connection."""
+    sent: dict[bool, dict[int, bytes]] = {True: {}, False: {}}
+    for frame in frames_of(path):
+        if frame[12:14] != b"\x08\0" or frame[23] != 6:
+            continue
+        total = struct.unpack_from(">H", frame, 16)[0]
+        seq = struct.unpack_from(">I", frame, 38)[0]
+        data = frame[34 + (frame[46] >> 4) * 4 : 14 + total]
+        if data:
+            sent[frame[26:30] == CLIENT].setdefault(seq, data)
+    return tuple(b"".join(sent[side][s] for s in sorted(sent[side])) for side in (True, False))  # type: ignore[return-value]
+
+
+def units_of(stream: bytes) -> Iterator[bytes]:
+    """Records and Data packets of an MMS server's stream [MS-MMSP 3.1.5.2]."""
+    at = 0
+    while at < len(stream):
+        if stream[at + 4 : at + 8] == b"\xce\xfa\x0b\xb0":
+            size = struct.unpack_from("<I", stream, at + 8)[0] + 16
+        else:
+            size = struct.unpack_from("<H", stream, at + 6)[0]
+        yield stream[at : at + size]
+        at += size
+
+
+def media(out: Path, size: int) -> None:
+    """One MMS session over TCP that fills the capture: the sample's packets sent again and again."""
+    client, server = streams_of(SAMPLE)
+    units = list(units_of(server))
+    records = [u for u in units if u[4:8] == b"\xce\xfa\x0b\xb0"]
+    data = [u for u in units if u[4:8] != b"\xce\xfa\x0b\xb0"]
+    header, packets = data[0], data[1:]
+    ts = 1_700_000_000_000_000
+    seq, ack = 2, 2 + len(client)
+    with out.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        file.write(record(ts, tcp(CLIENT, SERVER, 44174, 1755, 1, 0, 2, b"")))
+        file.write(record(ts, tcp(SERVER, CLIENT, 1755, 44174, 1, 2, 18, b"")))
+        for at in range(0, len(client), MSS):
+            file.write(record(ts, tcp(CLIENT, SERVER, 44174, 1755, 2 + at, 2, 24, client[at : at + MSS])))
+        pending = b"".join(records[:-2]) + header + records[-2]
+        written, number = 0, 0
+        while written < size:
+            block = [pending]
+            for packet in packets:
+                block.append(struct.pack("<IBBH", number, 4, number & 0xFF, len(packet)) + packet[8:])
+                number += 1
+            pending = b"".join(block)
+            whole = len(pending) // MSS * MSS
+            for at in range(0, whole, MSS):
+                ts += 12
+                frame = tcp(SERVER, CLIENT, 1755, 44174, seq, ack, 16, pending[at : at + MSS])
+                written += file.write(record(ts, frame))
+                seq += MSS
+            pending = pending[whole:]
+        file.write(record(ts, tcp(SERVER, CLIENT, 1755, 44174, seq, ack, 24, pending)))
+        seq += len(pending)
+        file.write(record(ts, tcp(SERVER, CLIENT, 1755, 44174, seq, ack, 25, records[-1])))
+
+
+KINDS = {
+    "ordinary": ordinary,
+    "media": media,
+    "small": lambda out, size: ordinary(out, size, payload=26),
+}
+
+
+def main() -> None:
+    """Write a capture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--gigabytes", type=float, default=1.0)
+    given = parser.parse_args()
+    KINDS[given.kind](given.out, int(given.gigabytes * GIGABYTE))
+
+
+if __name__ == "__main__":
+    main()

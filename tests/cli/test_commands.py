@@ -1,0 +1,166 @@
+"""The command line, as a person uses it and as a person gets it wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT, SAMPLES
+
+from mmsforensics.analytics import TABLES
+from mmsforensics.cli import main
+from mmsforensics.cli.text import printable
+from mmsforensics.sessions.automaton import TRANSITIONS
+
+CAPTURE = SAMPLES / "mmst_small_packets_split_header.pcap"
+
+
+def run(*arguments: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_help_imports_nothing_heavy():
+    """So that it answers at once."""
+    code = (
+        "import sys; from mmsforensics.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('numpy', 'numba', 'pyarrow', 'pandas', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "analyze" in done.stdout
+
+
+def test_analyze_prints_what_it_found_and_where(tmp_path):
+    done = run("analyze", CAPTURE, "--out", tmp_path / "case")
+    assert done.exit_code == 0, done.output
+    assert "1 captures, 174 frames, 1 sessions" in done.output
+    assert "mms://192.0.2.10/small.wma" in done.output
+    assert str(tmp_path / "case" / "media" / "c001-s0001" / "01-small.faithful.wma") in done.output
+
+
+def test_the_lists(sample_case):
+    sessions = run("sessions", sample_case.path)
+    assert sessions.exit_code == 0
+    assert sessions.output.count("completed") == 5
+    rows = [json.loads(line) for line in run("sessions", sample_case.path, "--json").output.splitlines()]
+    assert {r["transport"] for r in rows} == {"mmst", "mmsu", "mmsh", "http"}
+    media = run("media", sample_case.path).output
+    assert "Ночной эфир" in media
+    assert "audio:wmav2" in media
+    timeline = run("timeline", sample_case.path, "--session", "c003-s0001").output.splitlines()
+    events = [line.split("\t")[4] for line in timeline[1:]]
+    assert events[:3] == ["Connect", "ReportConnectedEX", "FunnelInfo"]
+    info = run("info", sample_case.path).output
+    assert "mmsu_vlc_small.pcap" in info
+    assert "media_packets" in info
+
+
+def test_verify_sees_a_changed_output(sample_case, tmp_path):
+    case = tmp_path / "case"
+    shutil.copytree(sample_case.path, case)
+    assert run("verify", case).exit_code == 0
+    medium = next((case / "media").rglob("*.wma"))
+    with medium.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff")
+    done = run("verify", case)
+    assert done.exit_code == 1
+    assert f"FAILED  output    {medium.relative_to(case).as_posix()}: SHA-256" in done.output
+
+
+def test_verify_sees_changed_evidence_and_a_changed_log(tmp_path):
+    evidence = tmp_path / "evidence.pcap"
+    shutil.copy(CAPTURE, evidence)
+    assert run("analyze", evidence, "-o", tmp_path / "case", "-q").exit_code == 0
+    with evidence.open("ab") as file:
+        file.write(b"x")
+    assert "FAILED  evidence" in run("verify", tmp_path / "case").output
+    evidence.unlink()
+    assert "not found" in run("verify", tmp_path / "case").output
+    log = tmp_path / "case" / "custody.jsonl"
+    log.write_text(log.read_text().replace('"action": "analyze"', '"action": "analyse"'))
+    done = run("verify", tmp_path / "case")
+    assert done.exit_code == 1
+    assert "line 1 was changed" in done.output
+
+
+def test_a_case_is_replaced_and_its_custody_log_goes_on(tmp_path):
+    for _ in range(2):
+        assert run("analyze", CAPTURE, "-o", tmp_path / "case", "-q").exit_code == 0
+    lines = (tmp_path / "case" / "custody.jsonl").read_text().splitlines()
+    assert [json.loads(line)["entry"]["action"] for line in lines] == ["analyze", "analyze"]
+    assert [p.name for p in tmp_path.iterdir()] == ["case"], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("analyze",), "Missing argument"),
+        (("analyze", CAPTURE), "Missing option"),
+        (("analize", CAPTURE), "No such command"),
+        (("sessions", ROOT / "docs"), "no case folder"),
+        (("sessions", ROOT / "nowhere"), "no case folder"),
+        (("schema", "sesions"), "no table sesions"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, says):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_a_missing_path_writes_nothing(tmp_path):
+    done = run("analyze", tmp_path / "missing.pcap", CAPTURE, "--out", tmp_path / "case")
+    assert done.exit_code == 2
+    assert "missing.pcap: no such file" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_case_is_left_alone(tmp_path):
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "cat.jpg").write_bytes(b"meow")
+    done = run("analyze", CAPTURE, "--out", out)
+    assert done.exit_code == 2
+    assert "is no case folder; nothing was written" in done.output
+    assert [p.name for p in tmp_path.rglob("*")] == ["photos", "cat.jpg"]
+
+
+def test_an_unknown_session_is_named(sample_case):
+    done = run("timeline", sample_case.path, "--session", "c009-s0001")
+    assert done.exit_code == 2
+    assert "no session c009-s0001" in done.output
+
+
+def test_names_from_evidence_do_not_steer_the_terminal():
+    assert printable("a\x1b[31mb\u202ec\n") == "a\\x1b[31mb\\u202ec\\n"
+
+
+def test_the_documentation_of_the_tables_is_the_one_that_schema_prints():
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert run("schema", "--markdown").output.strip() in text
+    assert all(f"## {name}\n" in text for name in TABLES)
+
+
+def test_the_documentation_of_the_automaton_is_the_table():
+    text = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
+    for event, changes in TRANSITIONS.items():
+        for before, after in changes.items():
+            assert f"| {event} | {before} | {after} |" in text
+
+
+def test_readme_names_only_commands_that_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = {
+        line.split("mmsforensics ")[1].split()[0] for line in text.splitlines() if "bin/mmsforensics " in line
+    }
+    assert named <= set(main.commands)
+    assert Path(ROOT / "notebooks" / "first_look.ipynb").exists()
