@@ -178,6 +178,8 @@ class Malformed:
     """Bytes passed over."""
     expected: str
     found: str
+    packets_cut: int = 0
+    """Data packets known to be among them: those that a hole has beheaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,10 @@ MAX_MESSAGE_LENGTH = 65536 + 64
 DATA_HEADER = 8
 """Header of a Data packet [2.2.2]."""
 
+LAST_RECORD = 56
+"""Bytes of a record with ReportEndOfStream, padded. Remains longer than it, after the last packet found, are
+those of a Data packet."""
+
 PROOF = 3
 """Consecutive Data headers that agree before framing is taken to be found again behind a hole."""
 
@@ -257,6 +261,7 @@ class MmsStreamDecoder:
     """Decodes one direction of an MMS connection over TCP."""
 
     __slots__ = (
+        "_beheaded",
         "_buffer",
         "_client",
         "_direction",
@@ -272,6 +277,7 @@ class MmsStreamDecoder:
         self._client = direction == "client"
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a unit hurt by a hole that are still to come
+        self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._lost = not from_start  # looking for the next sound boundary
         self._inferred = False
         self._incarnation = -1
@@ -304,9 +310,13 @@ class MmsStreamDecoder:
                 self._skip = need - have - gap.length
             else:
                 self._lost = True
-        else:
+                self._beheaded = 1
+        elif not self._lost:
             self._lost = True
+            self._beheaded = 1
         self._buffer.clear(gap.offset + gap.length)
+        if self._client:  # its direction has no Data packets
+            cut = self._beheaded = 0
         yield Hole(at=at, length=gap.length, packets_cut=cut)
 
     def end(self, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int) -> Iterator[Message]:
@@ -342,6 +352,7 @@ class MmsStreamDecoder:
                 if found:
                     yield self._passed_over(found)
                 self._lost, self._inferred = False, True
+                self._beheaded = 0
             data, base = buffer.data, buffer.offset
             start, size, kind, end, need = walk(data, self._client)
             yield from self._units(data, base, start, size, kind)
@@ -357,7 +368,10 @@ class MmsStreamDecoder:
         at = At(direction=self._direction, offset=self._buffer.offset, frame=frame, ts=ts)
         found = self._buffer.data[:16].tobytes().hex(" ")
         self._buffer.consume(n)
-        return Malformed(at=at, length=n, expected="an MMS record or Data packet", found=found)
+        cut, self._beheaded = self._beheaded if n > LAST_RECORD else 0, 0
+        return Malformed(
+            at=at, length=n, expected="an MMS record or Data packet", found=found, packets_cut=cut
+        )
 
     def _units(
         self,

@@ -128,13 +128,14 @@ def resync(data, is_id, proof):
 class WmspDecoder:
     """Decodes the framed body of one response."""
 
-    __slots__ = ("_buffer", "_direction", "_lost", "_pairs", "_pending", "_skip")
+    __slots__ = ("_beheaded", "_buffer", "_direction", "_lost", "_pairs", "_pending", "_skip")
 
     def __init__(self, direction: Direction) -> None:
         self._direction: Direction = direction
         self._buffer = StreamBuffer()
         self._skip = 0
         self._lost = False
+        self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._pairs = 0
         self._pending: WmspPacket | None = None  # an $E whose repetitions are still being counted
 
@@ -158,6 +159,7 @@ class WmspDecoder:
                 self._skip = need - len(buffer.data) - length
             else:
                 self._lost = True
+                self._beheaded = int(need > 0)
         else:
             self._lost = True
         buffer.clear(position + length)
@@ -191,6 +193,7 @@ class WmspDecoder:
                 if found:
                     yield self._passed_over(found, "WMSP framing")
                 self._lost = False
+                self._beheaded = 0
             data, base = buffer.data, buffer.offset
             start, length, packet_id, end, need = walk(data, _IS_ID)
             yield from self._packets(data, base, start, length, packet_id)
@@ -234,7 +237,8 @@ class WmspDecoder:
         at = self._at(self._buffer, 0, 1)
         found = self._buffer.data[:16].tobytes().hex(" ")
         self._buffer.consume(n)
-        return Malformed(at=at, length=n, expected=expected, found=found)
+        cut, self._beheaded = self._beheaded, 0
+        return Malformed(at=at, length=n, expected=expected, found=found, packets_cut=cut)
 
     def _packets(
         self,

@@ -123,6 +123,8 @@ def count_missing(flags, location, state):
     for i in range(len(flags)):
         sequence = np.int64(flags[i])
         here = np.int64(location[i])
+        if state[0] == -2 and here == sequence:
+            missing += here  # the sequence of a session begins with 0 [MS-MMSP 2.2.2]
         if state[0] >= 0:
             step = (sequence - state[0]) % 256
             if step == 1:
@@ -154,6 +156,7 @@ class Medium:
         "header_bytes",
         "header_pieces",
         "hurt",
+        "hurt_since",
         "missing",
         "name",
         "next_sequence",
@@ -180,6 +183,7 @@ class Medium:
         self.packets = 0
         self.missing = 0
         self.hurt = 0
+        self.hurt_since = 0
         self.rejected = 0
         self.bytes = 0
         self._file_size = 0
@@ -187,6 +191,23 @@ class Medium:
         self._counting = np.array([-1, -1, 0, 0], dtype=np.int64)
         self._waiting: list[tuple[int, int, np.void, DataPackets]] = []
         self.next_sequence = -1
+
+    def hole(self, packets_cut: int) -> None:
+        """Take note of packets that a hole in the stream hurt."""
+        self.hurt += packets_cut
+        self.hurt_since += packets_cut
+        if packets_cut and self._counting[0] < 0:
+            self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
+
+    @property
+    def packets_missing(self) -> int:
+        """Packets known to be missing: by the sequence numbers, and behind the last packet by the holes.
+
+        A server whose AFFlags do not count leaves only the holes.
+        """
+        if self._counting[3] or not self._counting[2]:
+            return self.hurt
+        return self.missing + self.hurt_since
 
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
@@ -208,6 +229,7 @@ class Medium:
         self._file_size += len(laid.data)
         self.packets += len(packets)
         self.bytes += int(packets["size"].sum())
+        self.hurt_since = 0
         self.missing += int(
             count_missing(
                 np.ascontiguousarray(packets["flags"]),
@@ -273,7 +295,7 @@ class Medium:
         self._write_waiting(len(self._waiting))
         if self._writer is None:
             return
-        missing = max(self.missing, self.hurt)
+        missing = self.packets_missing
         self._writer.close(
             MediumSummary(
                 packets=self.packets,

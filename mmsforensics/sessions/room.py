@@ -142,7 +142,9 @@ class SessionRoom:
             near = first.at.ts - known.end_ts <= JOIN_WITHIN_NS
             same_player = not exchange.guid or not known.player_guid or exchange.guid == known.player_guid
             same_connection = known.first_frame == first_frame
-            waiting = known.received == 0 and known.phase != automaton.FAILED
+            # A POST (log, stop, keep-alive) belongs to what was played; a GET begins a viewing of its own.
+            reports = exchange.request is not None and exchange.request.method == "POST"
+            waiting = reports or (known.received == 0 and known.phase != automaton.FAILED)
             if same_connection or (near and same_player and waiting):
                 return known
         story = self._new_story(client, server, first_frame)

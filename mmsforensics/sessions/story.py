@@ -103,9 +103,11 @@ class Story:
             case Hole():
                 self.gap_bytes += message.length
                 if self.medium is not None:
-                    self.medium.hurt += message.packets_cut
+                    self.medium.hole(message.packets_cut)
                 self.tell("Gap", at, {**where, "length": message.length, "packets_cut": message.packets_cut})
             case Malformed():
+                if self.medium is not None:
+                    self.medium.hole(message.packets_cut)
                 self.tell(
                     "Malformed",
                     at,
@@ -206,7 +208,7 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended)
-        self.missing += max(medium.missing, medium.hurt)
+        self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
         if self._last_packet is not None:

@@ -44,6 +44,10 @@ REUSE_WINDOW: Final = 1 << 20
 """A SYN at most this many bytes before the first byte seen belongs to a connection whose beginning was
 captured out of order; any other begins a new connection. Larger than any initial window in use."""
 
+QUIET_NS: Final = 1_000_000_000
+"""A SYN this long after the last packet of a closed connection begins a new one, whatever its sequence
+number: the first retransmission of a SYN comes after one second at most [RFC 6298]."""
+
 FLOW = np.dtype(
     [
         ("uid", "i8"),
@@ -54,6 +58,7 @@ FLOW = np.dtype(
         ("first_frame", "u8"),
         ("last_frame", "u8"),
         ("epoch", "u8"),  # frame of the last HTTP request: what was kept before it is of no use
+        ("last_ts", "i8"),
         ("scanned", "i8", (2,)),
         ("budget", "i8", (2,)),
         ("first_seq", "u4", (2,)),
@@ -247,7 +252,10 @@ def track(
         if f >= 0 and tcp and tcp_flags & SYN:
             flow = flows[f]
             if flow["syn"][d]:
-                reused = flow["isn"][d] != row["seq"]
+                # The same sequence number again is a retransmission, unless the connection is long over.
+                reused = flow["isn"][d] != row["seq"] or (
+                    flow["closed"] != 0 and row["ts"] - flow["last_ts"] > QUIET_NS
+                )
             elif flow["seen"][d]:
                 reused = np.uint32(flow["first_seq"][d] - row["seq"] - np.uint32(1)) > REUSE_WINDOW
             else:
@@ -286,6 +294,7 @@ def track(
                 flow["isn"][k] = 0
         flow = flows[f]
         flow["last_frame"] = row["frame"]
+        flow["last_ts"] = row["ts"]
         uids[i] = flow["uid"]
         direction[i] = d
         if tcp:

@@ -1,0 +1,92 @@
+"""MMS over HTTP, from the server of the specification to the case."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from peers.asf_file import faithful
+from peers.media import demux
+from peers.mmsh_server import MmshOptions, MmshServer, transcript, transcripts
+from peers.recorder import Recorder, write_conversation, write_conversations
+from test_mms import events, faithful_files, rows
+
+OPTIONS = {
+    "usual": MmshOptions(),
+    "chunked": MmshOptions(chunked="always"),
+    "tiny chunks": MmshOptions(chunked="always", chunk_limit=7),
+    "header in parts": MmshOptions(header_fragment=100),
+    "B bit": MmshOptions(b_bit=9),
+    "repeated $E": MmshOptions(end_repeats=511),
+    "octet-stream": MmshOptions(octet_stream=True, padding="keep", metadata=False),
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("mss", [1460, 131])
+def test_what_the_server_sent_comes_back(film, analyzed, tmp_path, options, mss):
+    conversation, segments = transcript({"film.wmv": film}, options)
+    path = write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 8080), mss=mss)
+    case = analyzed(path)
+    sent = [s for s in segments if s.packets]
+    assert faithful_files(case) == [faithful(s) for s in sent]
+    (session,) = rows(case, "sessions")
+    assert (session["transport"], session["outcome"]) == ("mmsh", "completed")
+    assert session["packets_received"] == len(sent[0].packets)
+    assert session["packets_missing"] == 0
+    assert not {"Malformed", "Gap"} & set(events(case))
+
+
+def test_packet_pairs_are_told_from_media(film, analyzed, tmp_path):
+    conversation, segments = transcript({"film.wmv": film}, MmshOptions(packet_pair=True), packet_pair=True)
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80)))
+    assert faithful_files(case) == [faithful(s) for s in segments if s.packets]
+    assert events(case).count("WmspPacketPair") == 3
+    assert "Malformed" not in events(case)
+
+
+def test_describe_and_play_on_connections_of_their_own_are_one_session(film, analyzed, tmp_path):
+    conversations, segments = transcripts({"film.wmv": film}, keep_alive=False)
+    assert len(conversations) > 1
+    path = write_conversations(
+        tmp_path / "a.pcap", conversations, server=("192.0.2.10", 80), gap_ns=5_000_000_000
+    )
+    case = analyzed(path)
+    assert faithful_files(case) == [faithful(s) for s in segments if s.packets]
+    assert len(rows(case, "sessions")) == 1
+
+
+def test_the_entries_of_a_playlist_are_one_medium_each(film, song, analyzed, tmp_path):
+    conversation, segments = transcript({"list": [film, song]}, MmshOptions(chunked="always"))
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80)))
+    assert faithful_files(case) == [faithful(s) for s in segments if s.packets]
+    assert events(case).count("WmspStreamChange") == 1
+
+
+def test_a_file_that_is_not_there(film, analyzed, tmp_path):
+    conversation, _ = transcript({"film.wmv": film}, name="other.wmv")
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80)))
+    (session,) = rows(case, "sessions")
+    assert session["outcome"].startswith("failed: 404")
+    assert rows(case, "media") == []
+
+
+def test_what_the_player_reports_is_kept(film, analyzed, tmp_path):
+    conversation, _ = transcript({"film.wmv": film}, MmshOptions(chunked="always"), log=True)
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80)))
+    (log,) = rows(case, "events", event="HttpRequestBody")
+    assert "<XML>" in json.loads(log["details"])["text"]
+
+
+@pytest.mark.parametrize("chunked", ["never", "always"])
+def test_ffmpeg_plays_from_the_server_and_the_exchange_comes_back(film, analyzed, tmp_path, chunked):
+    options = MmshOptions(chunked=chunked)
+    with MmshServer({"film.wmv": film}, options) as server, Recorder(server.port, 80) as recorder:
+        played = demux(f"mmsh://127.0.0.1:{recorder.port}/film.wmv", timeout=10)
+        server.wait()
+        recorder.wait()
+        case = analyzed(recorder.write(tmp_path / "a.pcap"))
+    assert played == demux(film)
+    sent = [s for s in server.sent if s.packets]
+    assert faithful_files(case) == [faithful(s) for s in sent]
+    assert len(rows(case, "sessions")) == 1
