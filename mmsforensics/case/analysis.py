@@ -4,7 +4,7 @@ Rules of this file:
 
 * the case is built in a folder beside its place and renamed into it when it is whole: there is no half
   a case, and a run that is broken off leaves the old one as it was;
-* what is wrong with one piece of evidence costs that piece what lies behind the damage, and nothing else.
+* nothing heavy is imported before the first capture is being hashed.
 """
 
 from __future__ import annotations
@@ -12,23 +12,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from mmsforensics.case.custody import append_entry, environment
 from mmsforensics.case.errors import CaseError
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, is_case, open_case
-from mmsforensics.case.manifest import write_manifest
-from mmsforensics.case.recorder import CaseRecorder
-from mmsforensics.case.store import TableStore
 from mmsforensics.evidence import Evidence, hash_file, open_evidence
-from mmsforensics.packets import CaptureScan, link_type_name
-from mmsforensics.sessions import SessionRoom
-from mmsforensics.streams import FlowTable
+from mmsforensics.packets import CaptureScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +72,21 @@ def analyze(
     if not parent.is_dir():
         raise CaseError(f"{parent}: no such folder to put the case in")
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=parent))
+    work.chmod(0o755)
+    scans = _Scans(paths, progress)
     try:
-        _build(work, target, paths, progress)
+        scans.start()
+        # Loaded only now: the first capture is being hashed meanwhile.
+        from mmsforensics.case.build import build
+
+        captures = build(work, scans)
+        _log(work, target, captures)
         _put_in_place(work, target)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+    finally:
+        scans.close()
     return open_case(target)
 
 
@@ -118,46 +119,6 @@ CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".ntar")
 """What is taken for evidence when a folder is given; a file named by itself is judged by content alone."""
 
 
-def _build(work: Path, target: Path, paths: list[Path], progress: Callable[[Progress], None] | None) -> None:
-    work.chmod(0o755)
-    spool = work / "spool"
-    spool.mkdir()
-    store = TableStore(work)
-    total = sum(p.stat().st_size for p in paths)
-    before = 0
-    captures = []
-    with ThreadPoolExecutor(1, thread_name_prefix="media-hash") as hasher:
-        try:
-            for number, path in enumerate(paths, start=1):
-                report = _Reporter(progress, str(path), number, len(paths), before, total)
-                captures.append(_capture(work, spool, store, path, number, hasher, report.advance))
-                before += path.stat().st_size
-            tables = store.close()
-        except BaseException:
-            store.abort()
-            raise
-    shutil.rmtree(spool)
-    write_manifest(work, captures, tables, _media_hashes(work))
-    if is_case(target):
-        shutil.copy2(target / CUSTODY, work / CUSTODY)
-    append_entry(
-        work / CUSTODY,
-        "analyze",
-        {
-            "evidence": [{**c, "absolute_path": str(Path(str(c["path"])).absolute())} for c in captures],
-            "case": str(target.absolute()),
-            "environment": environment(),
-            "manifest_sha256": hash_file(work / MANIFEST),
-        },
-    )
-
-
-def _media_hashes(work: Path) -> dict[str, str]:
-    """Hashes of the recovered files, taken as they were written."""
-    table = pq.read_table(work / "tables" / "media", columns=["path", "sha256"])
-    return {row["path"]: row["sha256"] for row in table.to_pylist()}
-
-
 @dataclass(slots=True)
 class _Reporter:
     """Adds up the bytes read of one capture and tells the caller."""
@@ -175,6 +136,58 @@ class _Reporter:
             self.progress(Progress(self.path, self.number, self.of, self.done, self.total))
 
 
+class _Scans:
+    """The scans of all captures, one after the other; the first is opened, and hashed, ahead of its turn."""
+
+    def __init__(self, paths: list[Path], progress: Callable[[Progress], None] | None) -> None:
+        self._paths = paths
+        self._progress = progress
+        self._total = sum(p.stat().st_size for p in paths)
+        self._before = 0
+        self._first: tuple[Evidence, CaptureScan] | None = None
+
+    def start(self) -> None:
+        """Open the first capture and begin to hash it."""
+        self._first = self._open(0)
+        self._first[1].start()
+
+    def __iter__(self) -> Iterator[tuple[Evidence, CaptureScan]]:
+        for number in range(len(self._paths)):
+            first, self._first = self._first, None
+            evidence, scan = first or self._open(number)
+            with evidence:
+                yield evidence, scan
+            self._before += evidence.size
+
+    def _open(self, number: int) -> tuple[Evidence, CaptureScan]:
+        path = self._paths[number]
+        report = _Reporter(self._progress, str(path), number + 1, len(self._paths), self._before, self._total)
+        evidence = open_evidence(path)
+        return evidence, CaptureScan(evidence, progress=report.advance)
+
+    def close(self) -> None:
+        """Let go of a capture whose turn never came."""
+        if self._first is not None:
+            self._first[1].close()
+            self._first[0].close()
+
+
+def _log(work: Path, target: Path, captures: Sequence[dict[str, object]]) -> None:
+    """Go on with the custody log of the case that is replaced, or begin one."""
+    if is_case(target):
+        shutil.copy2(target / CUSTODY, work / CUSTODY)
+    append_entry(
+        work / CUSTODY,
+        "analyze",
+        {
+            "evidence": [{**c, "absolute_path": str(Path(str(c["path"])).absolute())} for c in captures],
+            "case": str(target.absolute()),
+            "environment": environment(),
+            "manifest_sha256": hash_file(work / MANIFEST),
+        },
+    )
+
+
 def _put_in_place(work: Path, target: Path) -> None:
     if not target.exists():
         work.rename(target)
@@ -188,66 +201,3 @@ def _put_in_place(work: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _capture(
-    work: Path,
-    spool: Path,
-    store: TableStore,
-    path: Path,
-    number: int,
-    hasher: ThreadPoolExecutor,
-    report: Callable[[int], None],
-) -> dict[str, object]:
-    """Analyse one capture; returns its row of the manifest."""
-    capture_id = f"c{number:03d}"
-    recorder = CaseRecorder(work, spool, store, capture_id, hasher)
-    with open_evidence(path) as evidence:
-        scan = CaptureScan(evidence, progress=report)
-        flows = FlowTable()
-        room = SessionRoom(recorder)
-        for batch in scan:
-            room.feed(flows.feed(batch))
-        room.finish()
-        recorder.flush()
-        return _capture_row(store, evidence, scan, flows, room, capture_id)
-
-
-def _capture_row(
-    store: TableStore,
-    evidence: Evidence,
-    scan: CaptureScan,
-    flows: FlowTable,
-    room: SessionRoom,
-    capture_id: str,
-) -> dict[str, object]:
-    summary = scan.summary
-    problems = [p.message for p in summary.problems]
-    store.append_row(
-        "captures",
-        {
-            "capture_id": capture_id,
-            "path": str(evidence.path),
-            "sha256": summary.sha256,
-            "size": evidence.size,
-            "format": evidence.format,
-            "link_types": [link_type_name(d) for d in summary.link_types],
-            "packets": summary.packets,
-            "first_ts": summary.first_ts,
-            "last_ts": summary.last_ts,
-            "truncated": summary.truncated,
-            "problems": problems,
-            "frames_fragment": summary.fragments,
-            "frames_malformed": summary.malformed,
-            "flows": flows.flows_seen,
-            "unclaimed_datagrams": room.unclaimed_datagrams,
-            "undecided_dropped": flows.pool_dropped,
-        },
-    )
-    return {
-        "capture_id": capture_id,
-        "path": str(evidence.path),
-        "size": evidence.size,
-        "sha256": summary.sha256,
-        "problems": problems,
-    }

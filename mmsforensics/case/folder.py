@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from mmsforensics.analytics import TABLES
 from mmsforensics.case.errors import CaseError
-from mmsforensics.case.manifest import CUSTODY, MANIFEST
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as ds
+
+MANIFEST = "case.json"
+CUSTODY = "custody.jsonl"
 
 
 def is_case(path: Path) -> bool:

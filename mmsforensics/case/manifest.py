@@ -8,11 +8,9 @@ from pathlib import Path
 
 import mmsforensics
 from mmsforensics.analytics import SCHEMA_VERSION
+from mmsforensics.case.folder import CUSTODY, MANIFEST
 from mmsforensics.case.store import WrittenTable
 from mmsforensics.evidence import hash_file
-
-MANIFEST = "case.json"
-CUSTODY = "custody.jsonl"
 
 
 def write_manifest(

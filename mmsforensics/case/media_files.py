@@ -4,12 +4,13 @@ Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
   files until the medium is finished, so that the rows of one medium stand together in the tables;
-* files are written and hashed on a thread of their own, one block behind the decoding.
+* files are written and hashed on a thread of their own, a few blocks behind the decoding.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from mmsforensics.asf import Header, parse_header
 from mmsforensics.case.playable import make_playable
 from mmsforensics.case.store import TableStore
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
+
+BLOCKS_WAITING = 3
+"""Blocks of a file (each a window's share, at most) that may wait to be written."""
 
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
@@ -60,14 +64,15 @@ class HashedFile:
         self._path = path
         self._hasher = hasher
         self._sha256 = hashlib.sha256()
-        self._last: Future[None] | None = None
+        self._waiting: deque[Future[None]] = deque()
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, data: bytes | NDArray[np.uint8]) -> int:
         """Append bytes."""
-        self.settle()
-        self._last = self._hasher.submit(self._append, data)
+        while len(self._waiting) >= BLOCKS_WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(self._hasher.submit(self._append, data))
         self.size += len(data)
         return len(data)
 
@@ -85,10 +90,9 @@ class HashedFile:
         return self._sha256.hexdigest()
 
     def settle(self) -> None:
-        """Wait until what was given is on disk: at most one block waits."""
-        if self._last is not None:
-            self._last.result()
-            self._last = None
+        """Wait until what was given is on disk."""
+        while self._waiting:
+            self._waiting.popleft().result()
 
 
 class Spool:

@@ -16,9 +16,6 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mmsforensics.protocols.messages import (
     At,
     Body,
@@ -32,9 +29,10 @@ from mmsforensics.protocols.messages import (
     Response,
     StreamBuffer,
     StreamEnd,
+    slice_pieces,
 )
 from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
-from mmsforensics.streams import PIECE, Conflict, Gap, Run, locate
+from mmsforensics.streams import Conflict, Gap, Run, locate
 
 MAX_HEAD = 65536
 """Bytes of a start line and headers: eight times what common servers allow."""
@@ -332,7 +330,8 @@ class HttpDecoder:
             side.sniffed = "wmsp" if framed and side.direction == "server" else "plain"
             if side.sniffed == "wmsp":
                 side.wmsp = WmspDecoder(side.direction)
-        pieces = _slice(side.buffer.pieces, side.buffer.offset, n, side.body_length)
+        pieces = slice_pieces(side.buffer.pieces, side.buffer.offset, n)
+        pieces["offset"] += side.body_length - side.buffer.offset
         offset = side.body_length
         side.body_length += n
         if side.wmsp is not None:
@@ -378,22 +377,3 @@ def _chunk_fits(raw: bytes, found: re.Match[bytes]) -> bool:
     """Whether a supposed chunk ends where a line ends, as far as the bytes reach."""
     end = found.end() + int(found[1], 16)
     return end + 2 > len(raw) or raw[end : end + 2] == b"\r\n"
-
-
-def _slice(pieces: NDArray[np.void], offset: int, n: int, to: int) -> NDArray[np.void]:
-    """The pieces of ``[offset, offset + n)``, with offsets counted from `to`."""
-    ends = pieces["offset"] + pieces["length"]
-    first = int(np.searchsorted(ends, offset, side="right"))
-    last = int(np.searchsorted(pieces["offset"], offset + n, side="left"))
-    part = pieces[first:last].copy()
-    if not len(part):
-        return np.empty(0, dtype=PIECE)
-    lead = max(offset - int(part["offset"][0]), 0)
-    part["offset"][0] += lead
-    part["frame_offset"][0] += lead
-    part["length"][0] -= lead
-    over = int(part["offset"][-1] + part["length"][-1]) - (offset + n)
-    if over > 0:
-        part["length"][-1] -= over
-    part["offset"] += to - offset
-    return part

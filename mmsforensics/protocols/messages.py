@@ -244,3 +244,21 @@ class StreamBuffer:
         dropped = len(self.data)
         self.offset, self.data, self.pieces = offset, self.data[:0], self.pieces[:0]
         return dropped
+
+
+def slice_pieces(pieces: NDArray[np.void], offset: int, length: int) -> NDArray[np.void]:
+    """The pieces of ``[offset, offset + length)``, cut at its ends; a copy."""
+    ends = pieces["offset"] + pieces["length"]
+    first = int(np.searchsorted(ends, offset, side="right"))
+    last = int(np.searchsorted(pieces["offset"], offset + length, side="left"))
+    part = pieces[first:last].copy()
+    if not len(part):
+        return np.empty(0, dtype=PIECE)
+    lead = max(offset - int(part["offset"][0]), 0)
+    part["offset"][0] += lead
+    part["frame_offset"][0] += lead
+    part["length"][0] -= lead
+    over = int(part["offset"][-1] + part["length"][-1]) - (offset + length)
+    if over > 0:
+        part["length"][-1] -= over
+    return part

@@ -33,6 +33,7 @@ from mmsforensics.protocols.messages import (
     Overlap,
     StreamBuffer,
     StreamEnd,
+    slice_pieces,
 )
 from mmsforensics.protocols.mms_layout import MESSAGES, parse_fields
 from mmsforensics.streams import Conflict, Datagrams, Gap, Run, locate, spans
@@ -45,6 +46,9 @@ MAX_MESSAGE_LENGTH = 65536 + 64
 
 DATA_HEADER = 8
 """Header of a Data packet [2.2.2]."""
+
+SMALL_RUN = 1 << 16
+"""Runs up to this size are simply appended to what is left of the run before."""
 
 LAST_RECORD = 56
 """Bytes of a record with ReportEndOfStream, padded. Remains longer than it, after the last packet found, are
@@ -285,9 +289,23 @@ class MmsStreamDecoder:
 
     def feed(self, run: Run) -> Iterator[Message]:
         """Take the next bytes of the stream."""
-        self._buffer.append(run.offset, run.data, run.pieces)
-        yield from self._decode(final=False)
+        taken = 0
+        while taken < len(run.data):
+            # What completes the unit at hand first: the rest of the run need then not be copied behind it.
+            size = self._lacking(len(run.data) - taken)
+            part = run.data[taken : taken + size]
+            self._buffer.append(run.offset + taken, part, slice_pieces(run.pieces, run.offset + taken, size))
+            taken += size
+            yield from self._decode(final=False)
         self._buffer.settle()
+
+    def _lacking(self, available: int) -> int:
+        """How many of the bytes available are to be appended at once."""
+        have = len(self._buffer.data)
+        if not have or self._skip or self._lost or available <= SMALL_RUN:
+            return available
+        need = self._need()
+        return min(max(need - have, 16), available)
 
     def conflict(self, item: Conflict) -> Iterator[Message]:
         """Take note of bytes that were sent twice, differently."""

@@ -22,8 +22,10 @@ MAX_HEADER = 16 << 20
 """Bytes of a header that are put together; larger ones are hostile."""
 
 REORDER_WINDOW = 120
-"""Datagrams held back for a missing one. The sequence number has 8 bits, so that a later one could not be
-told from an earlier one beyond 127 [MS-MMSP 2.2.2]."""
+"""Sequence numbers below it may belong to a session that began with 0 and whose first datagrams come late."""
+
+RESEND_WINDOW = 4096
+"""Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
 
 
 class HeaderParts:
@@ -147,6 +149,8 @@ class Medium:
     __slots__ = (
         "_counting",
         "_file_size",
+        "_last",
+        "_next_sequence",
         "_recorder",
         "_session",
         "_waiting",
@@ -159,7 +163,6 @@ class Medium:
         "hurt_since",
         "missing",
         "name",
-        "next_sequence",
         "packet_size",
         "packets",
         "rejected",
@@ -189,8 +192,9 @@ class Medium:
         self._file_size = 0
         self._writer: MediumWriter | None = None
         self._counting = np.array([-1, -1, 0, 0], dtype=np.int64)
-        self._waiting: list[tuple[int, int, np.void, DataPackets]] = []
-        self.next_sequence = -1
+        self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
+        self._next_sequence = -1
+        self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
 
     def hole(self, packets_cut: int) -> None:
         """Take note of packets that a hole in the stream hurt."""
@@ -255,44 +259,69 @@ class Medium:
 
     def _reorder(self, block: DataPackets) -> None:
         """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
-        for packet in block.packets:
-            flags = int(packet["flags"])
-            if self.next_sequence < 0:
-                self.next_sequence = flags
-            distance = (flags - self.next_sequence + 128) % 256 - 128
-            sequence = self.next_sequence + distance
-            key = (sequence, int(packet["location"]))
-            if distance < 0 or any(w[:2] == key for w in self._waiting):
-                continue
-            self._waiting.append((*key, packet, block))
-            if distance == 0:
+        packets = block.packets
+        flags = packets["flags"].astype(np.int64)
+        if self._next_sequence < 0:
+            # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
+            self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
+        in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
+        steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
+        if not self._waiting and in_step.all() and steady and packets["location"][0] > self._last[1]:
+            self._next_sequence += len(packets)
+            self._remember(packets[-1], self._next_sequence - 1)
+            self._append(packets, block)
+            return
+        for packet in packets:
+            sequence = self._sequence(packet)
+            if sequence >= self._next_sequence:
+                self._waiting.setdefault(sequence, (packet, block))
+            if sequence > self._last[0]:
+                self._remember(packet, sequence)
+            self._flush_ready()
+            if len(self._waiting) > RESEND_WINDOW:
+                self._next_sequence = min(self._waiting)
                 self._flush_ready()
-            elif len(self._waiting) > REORDER_WINDOW or distance > REORDER_WINDOW:
-                self._waiting.sort(key=lambda w: w[:2])
-                self.next_sequence = self._waiting[0][0]
-                self._flush_ready()
+
+    def _remember(self, packet: np.void, sequence: int) -> None:
+        self._last = (sequence, int(packet["location"]), int(packet["incarnation"]))
+
+    def _sequence(self, packet: np.void) -> int:
+        """The whole sequence number of which AFFlags are the low 8 bits.
+
+        Between packets of one play the LocationId tells how often it has wrapped: it grows by one a packet at
+        least, and by more only where the server left packets out.
+        """
+        flags = int(packet["flags"])
+        last, location, incarnation = self._last
+        if last < 0 or int(packet["incarnation"]) != incarnation:
+            if self._next_sequence % 256 == 0xFF and flags == 0:
+                self._next_sequence += 1  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
+            return self._next_sequence + (flags - self._next_sequence + 128) % 256 - 128
+        ahead = int(packet["location"]) - location
+        predicted = last + ahead
+        if ahead > 0:
+            return max(predicted - (predicted - flags) % 256, last + (flags - last) % 256)
+        return predicted + (flags - predicted) % 256
 
     def _flush_ready(self) -> None:
-        self._waiting.sort(key=lambda w: w[:2])
-        n = 0
-        while n < len(self._waiting) and self._waiting[n][0] == self.next_sequence:
-            self.next_sequence += 1
-            n += 1
-        self._write_waiting(n)
+        ready: list[tuple[np.void, DataPackets]] = []
+        while self._next_sequence in self._waiting:
+            ready.append(self._waiting.pop(self._next_sequence))
+            self._next_sequence += 1
+        self._write(ready)
 
-    def _write_waiting(self, n: int) -> None:
-        ready, self._waiting = self._waiting[:n], self._waiting[n:]
+    def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
         first = 0
         for i in range(1, len(ready) + 1):
-            if i == len(ready) or ready[i][3] is not ready[first][3]:
-                packets = np.array([w[2] for w in ready[first:i]], dtype=DATA_PACKET)
-                self._append(packets, ready[first][3])
+            if i == len(ready) or ready[i][1] is not ready[first][1]:
+                packets = np.array([packet for packet, _ in ready[first:i]], dtype=DATA_PACKET)
+                self._append(packets, ready[first][1])
                 first = i
 
     def close(self, *, ended: bool) -> None:
         """Finish the medium; `ended` when the server said that it had sent everything."""
-        self._waiting.sort(key=lambda w: w[:2])
-        self._write_waiting(len(self._waiting))
+        self._write([self._waiting[sequence] for sequence in sorted(self._waiting)])
+        self._waiting.clear()
         if self._writer is None:
             return
         missing = self.packets_missing

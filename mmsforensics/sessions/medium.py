@@ -72,9 +72,11 @@ class MediumBlock:
 @njit(cache=True, nogil=True)
 def _pad(data, start, size, packet_size, out):
     for i in range(len(start)):
-        at = i * packet_size
-        out[at : at + size[i]] = data[start[i] : start[i] + size[i]]
-        out[at + size[i] : at + packet_size] = 0
+        at, begin, n = np.uint64(i * packet_size), np.uint64(start[i]), np.uint64(size[i])
+        for k in range(n):
+            out[at + k] = data[begin + k]
+        for k in range(n, np.uint64(packet_size)):
+            out[at + k] = np.uint8(0)
 
 
 @njit(cache=True, nogil=True)

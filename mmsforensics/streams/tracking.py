@@ -132,18 +132,19 @@ def _lower(byte):
 @njit(cache=True, nogil=True)
 def _contains(data, start, n, text, bounds, firsts):
     """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside."""
-    end = start + n
-    for i in range(start, end):
-        first = _lower(data[i])
-        if not firsts[first]:
+    end = np.uint64(start + n)  # unsigned: no test for negative indices in the inner loop
+    for i in range(np.uint64(start), end):
+        if not firsts[data[i]]:
             continue
+        first = _lower(data[i])
         for s in range(len(bounds) - 1):
-            length = bounds[s + 1] - bounds[s]
-            if text[bounds[s]] != first or i + length > end:
+            length = np.uint64(bounds[s + 1] - bounds[s])
+            begin = np.uint64(bounds[s])
+            if text[begin] != first or i + length > end:
                 continue
-            k = 1
-            while k < length and _lower(data[i + k]) == text[bounds[s] + k]:
-                k += 1
+            k = np.uint64(1)
+            while k < length and _lower(data[i + k]) == text[begin + k]:
+                k += np.uint64(1)
             if k == length:
                 return True
     return False
