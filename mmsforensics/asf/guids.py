@@ -85,17 +85,27 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 NAMES: dict[bytes, str] = {uuid.UUID(text).bytes_le: name for text, _, name in _TABLE}
 """Name by the 16 bytes as they stand in a file: the first three groups are little-endian."""
 
+KINDS: dict[bytes, str] = {uuid.UUID(text).bytes_le: kind for text, kind, _ in _TABLE}
+"""Where a GUID stands: top level, header, header extension, stream type / format, ..."""
+
 _BY_NAME: dict[str, bytes] = {name: guid for guid, name in NAMES.items()}
 
 
 def guid_text(guid: bytes) -> str:
-    """A GUID as text in braces."""
+    """A GUID as text in braces; anything but 16 bytes in hex."""
+    if len(guid) != 16:
+        return "{" + guid.hex() + "}"
     return "{" + str(uuid.UUID(bytes_le=guid)).upper() + "}"
 
 
 def guid_name(guid: bytes) -> str:
     """The name of a GUID, or its text when it has none."""
     return NAMES.get(guid) or guid_text(guid)
+
+
+def guid_kind(guid: bytes) -> str:
+    """What a GUID names, ``""`` when it is unknown: see `KINDS`."""
+    return KINDS.get(guid, "")
 
 
 def guid_of(name: str) -> bytes:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from mmsforensics.asf.codecs import audio_codec, video_codec
 from mmsforensics.asf.guids import guid_name, guid_of
 from mmsforensics.asf.layout import (
-    AUDIO,
     LAYOUTS,
-    VIDEO,
+    TYPE_SPECIFIC,
+    Budget,
     Fields,
     ShortError,
     parse_layout,
@@ -29,6 +30,8 @@ HEADER_FIELDS = 30
 EXTENSION_FIELDS = 46
 """Frame, reserved fields and data size of the Header Extension [ASF 3.4]."""
 
+DATA_OBJECT = guid_of("Data Object")
+
 DATA_OBJECT_HEAD = 50
 """Data Object up to its first packet [ASF 5.1]."""
 
@@ -37,6 +40,10 @@ MAX_DEPTH = 4
 
 MAX_OBJECTS = 4096
 """Objects of a header read at most."""
+
+MAX_PACKET_SIZE = 0xFFFF
+"""Bytes of a data packet at most: transports carry its length in 16 bits, and a header may lie to make
+a reader allocate much more."""
 
 BROADCAST, SEEKABLE = 1, 2
 ENCRYPTED = 0x8000
@@ -89,9 +96,13 @@ class StreamInfo:
     bitrate: int | None = None
     width: int | None = None
     height: int | None = None
+    bits: int | None = None
+    """Bits per sample of audio, per pixel of video."""
     channels: int | None = None
     sample_rate: int | None = None
     encrypted: bool = False
+    codec_name: str = ""
+    """What the Codec List calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +121,13 @@ class Header:
 
     tree: tuple[AsfObject, ...]
     size: int
-    """Bytes of the Header Object."""
+    """Bytes of the Header Object: up to the Data Object, where one stands behind it."""
+    data_offset: int = 0
+    """Offset of the first data packet, 0 when the head of the Data Object is not there."""
     file_id: bytes = b""
     file_size: int = 0
+    creation_time: int = 0
+    """100 ns since 1601, UTC; 0 unknown."""
     packet_count: int = 0
     play_duration: int = 0
     """100 ns, preroll included."""
@@ -135,6 +150,10 @@ class Header:
     rating: str = ""
     problems: tuple[HeaderProblem, ...] = ()
 
+    def walk(self) -> Iterator[AsfObject]:
+        """All objects of the tree, each before its children."""
+        return _walk(self.tree)
+
     @property
     def broadcast(self) -> bool:
         """Whether sizes, counts and durations are void because the file was live [ASF 3.2]."""
@@ -147,8 +166,23 @@ class Header:
 
     @property
     def packet_size(self) -> int:
-        """Size of every data packet; 0 when the header does not say."""
-        return self.max_packet_size if self.max_packet_size <= 0xFFFF_FFF else 0
+        """Size of every data packet; 0 when the header does not say or cannot be believed."""
+        return self.max_packet_size if self.max_packet_size <= MAX_PACKET_SIZE else 0
+
+    @property
+    def created(self) -> datetime | None:
+        """Creation time; None when it is unknown or beyond the calendar."""
+        if not self.creation_time:
+            return None
+        try:
+            return datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.creation_time // 10)
+        except OverflowError:
+            return None
+
+    @property
+    def protected(self) -> bool:
+        """Whether the header has an object of content encryption (DRM)."""
+        return any("Content Encryption" in o.name for o in self.walk())
 
     @property
     def duration_ms(self) -> int | None:
@@ -163,15 +197,21 @@ class _Reader:
     data: bytes
     problems: list[HeaderProblem] = field(default_factory=list)
     objects: int = 0
+    budget: Budget = field(default_factory=Budget)
 
     def problem(self, offset: int, expected: str, found: str) -> None:
         self.problems.append(HeaderProblem(offset, expected, found))
 
     def children(self, begin: int, end: int, depth: int) -> Iterator[AsfObject]:
         at = begin
-        while at + FRAME <= end and self.objects < MAX_OBJECTS:
+        while at + FRAME <= end:
             guid = self.data[at : at + 16]
             size = int.from_bytes(self.data[at + 16 : at + FRAME], "little")
+            if depth == 1 and guid == DATA_OBJECT:
+                return
+            if self.objects >= MAX_OBJECTS:
+                self.problem(at, f"no more than {MAX_OBJECTS} objects", "another")
+                return
             if size < FRAME:
                 self.problem(at + 16, f"an object size of at least {FRAME}", str(size))
                 return
@@ -180,7 +220,7 @@ class _Reader:
                 size = end - at
             yield self.object(guid, at, size, depth)
             at += size
-        if 0 < end - at < FRAME and self.objects < MAX_OBJECTS:
+        if 0 < end - at < FRAME:
             self.problem(at, "an object", f"{end - at} bytes")
 
     def object(self, guid: bytes, at: int, size: int, depth: int) -> AsfObject:
@@ -188,25 +228,52 @@ class _Reader:
         name = guid_name(guid)
         fields: Fields = {}
         children: tuple[AsfObject, ...] = ()
-        body = at + FRAME
-        if name == "Header Extension" and size >= EXTENSION_FIELDS:
-            if depth < MAX_DEPTH:
-                children = tuple(self.children(at + EXTENSION_FIELDS, at + size, depth + 1))
-        elif guid in LAYOUTS:
-            end = self._fields(guid, name, body, at + size, fields)
-            if name == "Extended Stream Properties" and depth < MAX_DEPTH and end + FRAME <= at + size:
-                children = tuple(self.children(end, at + size, depth + 1))
-        else:
-            fields["data"] = self.data[body : at + size]
+        end = at + size
+        if guid not in LAYOUTS:
+            fields["data"] = self.data[at + FRAME : end]
+            return AsfObject(guid, name, at, size, fields)
+        inner = self._fields(guid, name, at + FRAME, end, fields)
+        if name == "Header Extension":
+            children = self._nested(inner, self._extension_end(inner, end, fields), depth)
+        elif name == "Extended Stream Properties" and inner + FRAME <= end:
+            children = self._nested(inner, end, depth)
+        elif name == "Stream Properties":
+            self._type_specific(inner, fields)
         return AsfObject(guid, name, at, size, fields, children)
+
+    def _nested(self, begin: int, end: int, depth: int) -> tuple[AsfObject, ...]:
+        if depth >= MAX_DEPTH:
+            self.problem(begin, f"objects nested at most {MAX_DEPTH} deep", "deeper ones")
+            return ()
+        return tuple(self.children(begin, end, depth + 1))
+
+    def _extension_end(self, begin: int, end: int, fields: Fields) -> int:
+        size = _int(fields, "Header Extension Data Size")
+        if begin + size != end and begin < end:
+            self.problem(begin - 4, f"a Header Extension Data Size of {end - begin}", str(size))
+        return min(begin + size, end)
 
     def _fields(self, guid: bytes, name: str, begin: int, end: int, fields: Fields) -> int:
         section, layout = LAYOUTS[guid]
         try:
-            return parse_layout(layout, self.data[:end], begin, fields)[1]
+            return begin + parse_layout(layout, self.data[begin:end], 0, fields, self.budget)[1]
         except ShortError as short:
-            self.problem(short.offset, f"field {short.field} of {name} (ASF {section})", "its end")
+            self.problem(begin + short.offset, f"field {short.field} of {name} (ASF {section})", "its end")
             return end
+
+    def _type_specific(self, end: int, fields: Fields) -> None:
+        layout = TYPE_SPECIFIC.get(str(fields.get("Stream Type")))
+        raw = _raw(fields, "Type-Specific Data")
+        if layout is None or not raw:
+            return
+        values: Fields = {}
+        fields["Type-Specific Fields"] = values
+        try:
+            parse_layout(layout, raw, 0, values, self.budget)
+        except ShortError as short:
+            if not short.field.startswith("Codec Specific Data Size"):
+                begin = end - len(_raw(fields, "Error Correction Data")) - len(raw)
+                self.problem(begin + short.offset, f"field {short.field} of Stream Properties", "its end")
 
 
 def parse_header(data: bytes) -> Header:
@@ -231,7 +298,12 @@ def parse_header(data: bytes) -> Header:
         reader.problem(16, f"a Header Object of 30 to {len(data)} bytes", str(size))
     if data[29] != 2:
         reader.problem(29, "2", str(data[29]))
-    end = min(max(size, HEADER_FIELDS), len(data))
+    declared = min(max(size, HEADER_FIELDS), len(data))
+    end = _data_object(data, declared)
+    if end != declared and end != size:
+        reader.problem(16, f"a Header Object of {end} bytes, up to the Data Object", str(size))
+    if data[end : end + 16] not in (DATA_OBJECT, b""):
+        reader.problem(end, "the Data Object behind the header", data[end : end + 16].hex(" "))
     tree = tuple(reader.children(HEADER_FIELDS, end, 1))
     count = int.from_bytes(data[24:28], "little")
     if count != len(tree):
@@ -247,6 +319,24 @@ def parse_header(data: bytes) -> Header:
         problems=tuple(reader.problems),
         **_description(everything),  # type: ignore[arg-type]
     )
+
+
+def _data_object(data: bytes, declared: int) -> int:
+    """Where the Data Object begins: where the header says it ends, or else where its objects lead to.
+
+    Players go from object to object and do not look at the header's size.
+    """
+    if data[declared : declared + 16] == DATA_OBJECT:
+        return declared
+    at = HEADER_FIELDS
+    for _ in range(MAX_OBJECTS):
+        if data[at : at + 16] == DATA_OBJECT:
+            return at
+        size = int.from_bytes(data[at + 16 : at + FRAME], "little")
+        if size < FRAME or at + size + FRAME > len(data):
+            break
+        at += size
+    return declared
 
 
 def _walk(objects: tuple[AsfObject, ...]) -> Iterator[AsfObject]:
@@ -279,6 +369,7 @@ def _with_file_properties(header: Header) -> Header:
         header,
         file_id=_raw(f, "File ID"),
         file_size=_int(f, "File Size"),
+        creation_time=_int(f, "Creation Date"),
         packet_count=_int(f, "Data Packets Count"),
         play_duration=_int(f, "Play Duration"),
         send_duration=_int(f, "Send Duration"),
@@ -292,10 +383,11 @@ def _with_file_properties(header: Header) -> Header:
 
 def _with_data_object(header: Header, data: bytes) -> Header:
     head = data[header.size : header.size + DATA_OBJECT_HEAD]
-    if len(head) < DATA_OBJECT_HEAD or head[:16] != guid_of("Data Object"):
+    if len(head) < DATA_OBJECT_HEAD or head[:16] != DATA_OBJECT:
         return header
     return replace(
         header,
+        data_offset=header.size + DATA_OBJECT_HEAD,
         data_size=int.from_bytes(head[16:24], "little"),
         data_packets=int.from_bytes(head[40:48], "little"),
     )
@@ -325,6 +417,10 @@ def _tags(objects: list[AsfObject]) -> Iterator[Tag]:
             )
 
 
+_INTEGERS = {3: 4, 4: 8, 5: 2}
+"""Bytes of an integer by its value data type."""
+
+
 def value_text(kind: int, raw: bytes) -> str:
     """A value of a content descriptor or metadata record as text; bytes in hex."""
     if kind == 0:
@@ -333,8 +429,8 @@ def value_text(kind: int, raw: bytes) -> str:
         return guid_name(raw)
     if kind == 2:
         return "true" if any(raw) else "false"
-    if kind in (3, 4, 5):
-        return str(int.from_bytes(raw[:8], "little"))
+    if kind in _INTEGERS:
+        return str(int.from_bytes(raw[: _INTEGERS[kind]], "little"))
     return raw.hex()
 
 
@@ -346,18 +442,41 @@ def _streams(objects: list[AsfObject]) -> tuple[StreamInfo, ...]:
     for item in objects:
         for record in _records(item.fields, "Bitrate Records"):
             declared[_int(record, "Flags") & 0x7F] = _int(record, "Average Bitrate")
+    codecs = [r for item in objects for r in _records(item.fields, "Codec Entries")]
     streams: dict[int, StreamInfo] = {}
     for item in objects:
         if item.name == "Stream Properties" and "Flags" in item.fields:
             stream = _stream(item.fields, declared)
             streams.setdefault(stream.number, stream)
-    return tuple(streams[n] for n in sorted(streams))
+    in_order = [streams[n] for n in sorted(streams)]
+    return tuple(replace(s, codec_name=_codec_name(s, in_order, codecs)) for s in in_order)
+
+
+def _codec_name(stream: StreamInfo, streams: list[StreamInfo], codecs: list[Fields]) -> str:
+    """Name in the Codec List: of the entry with the stream's tag, or else in the order of its type.
+
+    The list does not say which stream an entry is for [ASF 3.5].
+    """
+    kind = {"video": 1, "audio": 2}.get(stream.type)
+    entries = [c for c in codecs if kind is not None and _int(c, "Type") == kind]
+    tagged = [c for c in entries if _tag_of(_raw(c, "Codec Information"), stream.type) == stream.codec_tag]
+    peers = [s for s in streams if s.type == stream.type and (not tagged or s.codec_tag == stream.codec_tag)]
+    chosen = tagged or entries
+    place = peers.index(stream)
+    if not chosen or (not tagged and len(chosen) != len(peers)):
+        return ""
+    return str(chosen[min(place, len(chosen) - 1)].get("Codec Name", ""))
+
+
+def _tag_of(information: bytes, kind: str) -> str:
+    if kind == "audio":
+        return f"0x{int.from_bytes(information[:2], 'little'):04x}"
+    return information[:4].decode("ascii", "backslashreplace")
 
 
 def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> StreamInfo:
     flags = _int(fields, "Flags")
     number = flags & 0x7F
-    specific = _raw(fields, "Type-Specific Data")
     stream = StreamInfo(
         number=number,
         type=STREAM_TYPES.get(str(fields.get("Stream Type")), "binary"),
@@ -366,14 +485,9 @@ def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> Stream
         bitrate=declared.get(number) or None,
         encrypted=bool(flags & ENCRYPTED),
     )
-    values: Fields = {}
-    try:
-        if stream.type == "audio":
-            parse_layout(AUDIO, specific, 0, values)
-        elif stream.type == "video":
-            parse_layout(VIDEO, specific, 0, values)
-    except ShortError:
-        pass  # what was read before the end stands in `values`
+    values = fields.get("Type-Specific Fields")
+    if not isinstance(values, dict):
+        return stream
     if stream.type == "audio" and "Codec ID / Format Tag" in values:
         tag = _int(values, "Codec ID / Format Tag")
         return replace(
@@ -383,6 +497,7 @@ def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> Stream
             bitrate=stream.bitrate or _int(values, "Average Number of Bytes Per Second") * 8 or None,
             channels=_int(values, "Number of Channels"),
             sample_rate=_int(values, "Samples Per Second"),
+            bits=_int(values, "Bits Per Sample"),
         )
     if stream.type == "video" and "Encoded Image Height" in values:
         tag_bytes = _raw(values, "Compression ID")
@@ -392,5 +507,8 @@ def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> Stream
             codec_tag=tag_bytes.decode("ascii", "backslashreplace"),
             width=_int(values, "Encoded Image Width"),
             height=_int(values, "Encoded Image Height"),
+            bits=_int(values, "Bits Per Pixel Count"),
         )
+    if stream.type == "image" and "Image Height" in values:
+        return replace(stream, width=_int(values, "Image Width"), height=_int(values, "Image Height"))
     return stream

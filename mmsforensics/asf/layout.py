@@ -5,13 +5,14 @@ A layout is a tuple of ``(type, name)`` that begins behind the object's 24-byte 
 =================  ======================================================================
 ``u8 u16 u32 u64``  unsigned integer, little-endian
 ``guid``           GUID, by its name
+``bytes4 bytes16``  so many bytes
 ``bytes:F``        bytes, field F counts them
 ``text:F``         UTF-16LE, field F counts its bytes
 ``chars:F``        UTF-16LE, field F counts its characters
 ``ansi:F``         single-byte text, field F counts its bytes
-``list:F``         F records of the layout that follows in brackets, see `Records`
-``rest``           the bytes that are left
 =================  ======================================================================
+
+A list of records is a `Records`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from dataclasses import dataclass
 from mmsforensics.asf.guids import guid_name, guid_of
 
 Fields = dict[str, object]
+
+MAX_RECORDS = 1 << 16
+"""Records of a header read at most: real headers have some hundred, and a count may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,79 @@ LAYOUTS: dict[bytes, tuple[str, Layout]] = {
             (("u32", "Data Size"), ("text:Data Size", "Data")),
         ),
         (
+            "Header Extension",
+            "3.4",
+            (
+                ("guid", "Reserved Field 1"),
+                ("u16", "Reserved Field 2"),
+                ("u32", "Header Extension Data Size"),
+            ),
+        ),
+        (
+            "Marker",
+            "3.7",
+            (
+                ("guid", "Reserved"),
+                ("u32", "Markers Count"),
+                ("u16", "Reserved 2"),
+                ("u16", "Name Length"),
+                ("text:Name Length", "Name"),
+                Records(
+                    "Markers Count",
+                    "Markers",
+                    (
+                        ("u64", "Offset"),
+                        ("u64", "Presentation Time"),
+                        ("u16", "Entry Length"),
+                        ("u32", "Send Time"),
+                        ("u32", "Flags"),
+                        ("u32", "Marker Description Length"),
+                        ("chars:Marker Description Length", "Marker Description"),
+                    ),
+                ),
+            ),
+        ),
+        (
+            "Bitrate Mutual Exclusion",
+            "3.8",
+            (
+                ("guid", "Exclusion Type"),
+                ("u16", "Stream Numbers Count"),
+                Records("Stream Numbers Count", "Stream Numbers", (("u16", "Stream Number"),)),
+            ),
+        ),
+        (
+            "Error Correction",
+            "3.9",
+            (
+                ("guid", "Error Correction Type"),
+                ("u32", "Error Correction Data Length"),
+                ("bytes:Error Correction Data Length", "Error Correction Data"),
+            ),
+        ),
+        (
+            "Content Branding",
+            "3.13",
+            (
+                ("u32", "Banner Image Type"),
+                ("u32", "Banner Image Data Size"),
+                ("bytes:Banner Image Data Size", "Banner Image Data"),
+                ("u32", "Banner Image URL Length"),
+                ("ansi:Banner Image URL Length", "Banner Image URL"),
+                ("u32", "Copyright URL Length"),
+                ("ansi:Copyright URL Length", "Copyright URL"),
+            ),
+        ),
+        (
+            "Digital Signature",
+            "3.16",
+            (
+                ("u32", "Signature Type"),
+                ("u32", "Signature Data Length"),
+                ("bytes:Signature Data Length", "Signature Data"),
+            ),
+        ),
+        (
             "Extended Stream Properties",
             "4.1",
             (
@@ -286,8 +363,10 @@ AUDIO: Layout = (
     ("u32", "Average Number of Bytes Per Second"),
     ("u16", "Block Alignment"),
     ("u16", "Bits Per Sample"),
+    ("u16", "Codec Specific Data Size"),
+    ("bytes:Codec Specific Data Size", "Codec Specific Data"),
 )
-"""WAVEFORMATEX; some writers leave out the size of the codec data [ASF 9.1]."""
+"""WAVEFORMATEX; some writers leave out the codec data and its size [ASF 9.1]."""
 
 VIDEO: Layout = (
     ("u32", "Encoded Image Width"),
@@ -300,8 +379,49 @@ VIDEO: Layout = (
     ("u16", "Reserved"),
     ("u16", "Bits Per Pixel Count"),
     ("bytes4", "Compression ID"),
+    ("u32", "Image Size"),
+    ("u32", "Horizontal Pixels Per Meter"),
+    ("u32", "Vertical Pixels Per Meter"),
+    ("u32", "Colors Used Count"),
+    ("u32", "Important Colors Count"),
 )
-"""Encoded image and BITMAPINFOHEADER [ASF 9.2]."""
+"""Encoded image and BITMAPINFOHEADER; codec data follow up to Format Data Size [ASF 9.2]."""
+
+JFIF: Layout = (("u32", "Image Width"), ("u32", "Image Height"), ("u32", "Reserved"))
+"""[ASF 9.4.1]"""
+
+DEGRADABLE_JPEG: Layout = (
+    ("u32", "Image Width"),
+    ("u32", "Image Height"),
+    ("u16", "Reserved 1"),
+    ("u16", "Reserved 2"),
+    ("u16", "Reserved 3"),
+    ("u16", "Interchange Data Length"),
+    ("bytes:Interchange Data Length", "Interchange Data"),
+)
+"""[ASF 9.4.2]"""
+
+BINARY: Layout = (
+    ("guid", "Major Media Type"),
+    ("guid", "Media Subtype"),
+    ("u32", "Fixed-Size Samples"),
+    ("u32", "Temporal Compression"),
+    ("u32", "Sample Size"),
+    ("guid", "Format Type"),
+    ("u32", "Format Data Size"),
+    ("bytes:Format Data Size", "Format Data"),
+)
+"""File transfer and binary media [ASF 9.5]."""
+
+TYPE_SPECIFIC: dict[str, Layout] = {
+    "Audio Media": AUDIO,
+    "Video Media": VIDEO,
+    "JFIF Media": JFIF,
+    "Degradable JPEG Media": DEGRADABLE_JPEG,
+    "File Transfer Media": BINARY,
+    "Binary Media": BINARY,
+}
+"""Layout of Type-Specific Data by Stream Type."""
 
 _SIZES = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
 
@@ -315,8 +435,27 @@ class ShortError(Exception):
         self.field = field
 
 
-def parse_layout(layout: Layout, data: bytes, at: int, into: Fields | None = None) -> tuple[Fields, int]:
+@dataclass(slots=True)
+class Budget:
+    """Records that may still be read; each costs memory far beyond its bytes."""
+
+    records: int = MAX_RECORDS
+
+
+def parse_layout(
+    layout: Layout, data: bytes, at: int, into: Fields | None = None, budget: Budget | None = None
+) -> tuple[Fields, int]:
     """Read fields from ``data[at:]``.
+
+    Parameters
+    ----------
+    layout : Layout
+    data : bytes
+    at : int
+    into : dict, optional
+        Takes the fields.
+    budget : Budget, optional
+        Shared by all objects of a header.
 
     Returns
     -------
@@ -327,15 +466,19 @@ def parse_layout(layout: Layout, data: bytes, at: int, into: Fields | None = Non
     Raises
     ------
     ShortError
-        A field does not fit; `into` holds those that did.
+        A field does not fit, or the records are too many; `into` holds those that did.
     """
     fields: Fields = {} if into is None else into
+    budget = Budget() if budget is None else budget
     for item in layout:
         if isinstance(item, Records):
             records: list[Fields] = []
             fields[item.name] = records
             for _ in range(_number(fields, item.count)):
-                record, at = parse_layout(item.layout, data, at)
+                if budget.records == 0:
+                    raise ShortError(at, f"{item.name} (no more than {MAX_RECORDS} records are read)")
+                budget.records -= 1
+                record, at = parse_layout(item.layout, data, at, None, budget)
                 records.append(record)
             continue
         kind, name = item
@@ -367,7 +510,7 @@ def _value(kind: str, raw: bytes) -> object:
     if base in ("text", "chars"):
         return utf16(raw)
     if base == "ansi":
-        return raw.split(b"\0", 1)[0].decode("cp1252", "replace")
+        return raw.rstrip(b"\0").decode("cp1252", "backslashreplace")
     return raw
 
 
@@ -378,6 +521,9 @@ def _number(fields: Mapping[str, object], name: str) -> int:
 
 
 def utf16(raw: bytes) -> str:
-    """Decode UTF-16LE up to the first NUL; lone surrogates show as escapes, an odd byte is left out."""
-    text = raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass").split("\0", 1)[0]
+    """Decode UTF-16LE without the NULs at its end; what follows a NUL within is evidence and stays.
+
+    Lone surrogates show as escapes, so that the text can be encoded as UTF-8; an odd byte is left out.
+    """
+    text = raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass").rstrip("\0")
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

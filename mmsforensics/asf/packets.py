@@ -33,16 +33,19 @@ PAYLOAD = np.dtype(
         ("at", "u4"),  # offset of the data in the packet
         ("length", "u4"),
         ("object_number", "u4"),
-        ("object_offset", "u4"),
+        ("object_offset", "u4"),  # where in the media object the data belong
         ("object_size", "u4"),  # 0 when the payload does not say
         ("presentation_ms", "u4"),  # preroll included
-        ("time_at", "u4"),  # offset of the presentation time in the packet, 0 when there is none
+        ("time_at", "u4"),  # offset of the presentation time in the packet, 0 when it has none of its own
         ("stream", "u1"),
         ("key", "u1"),
-        ("compressed", "u1"),  # whether it holds whole small objects
+        ("compressed", "u1"),  # whether it is one of the whole small objects of a compressed payload
     ],
     align=True,
 )
+"""A payload; of a compressed payload, each object in it that has bytes."""
+
+NO_ROOM, UNSOUND = -2, -1
 
 
 class Reason(IntEnum):
@@ -59,6 +62,8 @@ class Reason(IntEnum):
     PAYLOAD = 6
     """A payload that does not fit."""
     REPLICATED_DATA = 7
+    PACKET_LENGTH = 8
+    """A stated Packet Length beyond the packet's end."""
 
 
 @njit(cache=True, nogil=True)
@@ -126,7 +131,10 @@ def parse_head(data, base, size, row):
     at += 6
     row["body_at"] = at
     # A stated packet length below the fixed one leaves the rest as padding as well.
-    if length_kind and 0 < length < size:
+    if length_kind and length > size:
+        row["reason"] = 8
+        return
+    if length_kind and length > 0:
         padding += size - length
     if padding > size - at:
         row["reason"] = 4
@@ -146,30 +154,65 @@ def parse_head(data, base, size, row):
 
 
 @njit(cache=True, nogil=True)
+def _refuse(row, reason):
+    row["ok"], row["reason"] = 0, reason
+    return UNSOUND
+
+
+@njit(cache=True, nogil=True)
+def _split(data, base, at, length, first, delta, number_mask, out, n):
+    """Turn the compressed payload ``out[n]`` into one row for each object in it [ASF 5.2.3.3]."""
+    end = at + length
+    number = np.int64(out[n]["object_number"])
+    began = n
+    k = np.int64(0)
+    while at < end:
+        size = np.int64(data[base + at])
+        at += 1
+        if at + size > end:
+            return UNSOUND
+        if size:
+            if n >= len(out):
+                return NO_ROOM
+            row = out[n]
+            if n > began:
+                out[n] = out[began]
+                row["time_at"] = 0
+            row["at"], row["length"], row["object_size"] = at, size, size
+            row["object_number"] = (number + k) & number_mask
+            row["presentation_ms"] = (first + k * delta) & 0xFFFFFFFF
+            n += 1
+        at += size
+        k += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
 def parse_payloads(data, base, size, index, row, out, n):
     """Read the payloads of a packet whose head is sound into ``out[n:]``.
 
-    Returns the new count, or -1 after it has marked the packet unsound in `row`.
+    Returns the new count, `NO_ROOM` when `out` is full, or `UNSOUND` after it has said why in `row`.
     """
     flags = data[base + row["flags_at"]]
     kinds = data[base + row["flags_at"] + 1]
     replicated_kind = np.int64(kinds & 3)
     offset_kind = np.int64((kinds >> 2) & 3)
     number_kind = np.int64((kinds >> 4) & 3)
+    number_mask = (np.int64(1) << (8 * _width(number_kind))) - 1
+    fixed = 1 + _width(number_kind) + _width(offset_kind) + _width(replicated_kind)
     at = np.int64(row["body_at"])
     end = size - np.int64(row["padding"])
     count = np.int64(1)
     length_kind = np.int64(0)
-    multiple = flags & 1
-    if multiple:
+    if flags & 1:
         count = np.int64(data[base + at] & 0x3F)
         length_kind = np.int64(data[base + at] >> 6)
         at += 1
     for _ in range(count):
-        fixed = 1 + _width(number_kind) + _width(offset_kind) + _width(replicated_kind)
         if at + fixed > end:
-            row["ok"], row["reason"] = 0, 6
-            return -1
+            return _refuse(row, 6)
+        if n >= len(out):
+            return NO_ROOM
         payload = out[n]
         payload["packet"] = index
         payload["stream"] = data[base + at] & 0x7F
@@ -188,11 +231,12 @@ def parse_payloads(data, base, size, index, row, out, n):
         payload["time_at"] = 0
         payload["compressed"] = 0
         if at + replicated > end or 2 <= replicated < 8:
-            row["ok"], row["reason"] = 0, 7
-            return -1
+            return _refuse(row, 7)
+        delta = np.int64(0)
         if replicated == 1:
+            # The offset field holds a time, the replicated byte the time between objects.
+            delta = np.int64(data[base + at])
             payload["compressed"] = 1
-            payload["presentation_ms"] = offset
             payload["object_offset"] = 0
             if offset_kind == 3:
                 payload["time_at"] = offset_at
@@ -202,32 +246,38 @@ def parse_payloads(data, base, size, index, row, out, n):
             payload["time_at"] = at + 4
         at += replicated
         length = end - at
-        if multiple and length_kind:
+        if length_kind:
             if at + _width(length_kind) > end:
-                row["ok"], row["reason"] = 0, 6
-                return -1
+                return _refuse(row, 6)
             length = _field(data, base + at, length_kind)
             at += _width(length_kind)
         if at + length > end:
-            row["ok"], row["reason"] = 0, 6
-            return -1
-        payload["at"] = at
-        payload["length"] = length
+            return _refuse(row, 6)
+        if replicated == 1:
+            n = _split(data, base, at, length, offset, delta, number_mask, out, n)
+            if n == UNSOUND:
+                return _refuse(row, 6)
+            if n == NO_ROOM:
+                return n
+        else:
+            payload["at"] = at
+            payload["length"] = length
+            n += 1
         at += length
-        n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
 def _walk(data, size, heads, payloads, want_payloads):
+    """Walk until the end or until `payloads` is full; returns how far it came, and the payloads."""
     n = 0
     for i in range(len(heads)):
         row = heads[i]
         parse_head(data, i * size, size, row)
         if row["ok"] and want_payloads:
-            if n + 64 > len(payloads):
-                return i, n
             after = parse_payloads(data, i * size, size, i, row, payloads, n)
+            if after == NO_ROOM:
+                return i, n
             if after >= 0:
                 n = after
     return len(heads), n
@@ -247,9 +297,13 @@ def walk_packets(data: NDArray[np.uint8], size: int) -> NDArray[np.void]:
     ndarray of ASF_PACKET, shape (n,)
         ``ok`` says that the head is sound; payloads are not looked at.
     """
-    heads = np.zeros(len(data) // size, dtype=ASF_PACKET)
+    heads = _heads(data, size)
     _walk(data, size, heads, np.empty(0, dtype=PAYLOAD), False)
     return heads
+
+
+def _heads(data: NDArray[np.uint8], size: int) -> NDArray[np.void]:
+    return np.zeros(len(data) // size if size > 0 else 0, dtype=ASF_PACKET)
 
 
 def walk_payloads(data: NDArray[np.uint8], size: int) -> tuple[NDArray[np.void], NDArray[np.void]]:
@@ -266,13 +320,14 @@ def walk_payloads(data: NDArray[np.uint8], size: int) -> tuple[NDArray[np.void],
     packets : ndarray of ASF_PACKET, shape (n,)
         ``ok`` says that all payloads of the packet are sound.
     payloads : ndarray of PAYLOAD
-        In the order of the file; those of unsound packets are left out.
+        In the order of the file; those of unsound packets are left out. There may be as many as bytes in a
+        hostile packet, so give data in blocks.
     """
-    heads = np.zeros(len(data) // size, dtype=ASF_PACKET)
+    heads = _heads(data, size)
     room = 64 + 4 * len(heads)
     while True:
         payloads = np.empty(room, dtype=PAYLOAD)
         done, n = _walk(data, size, heads, payloads, True)
         if done == len(heads):
             return heads, payloads[:n].copy()
-        room = max(room * 2, 64 * (len(heads) + 1) if room > 32 * len(heads) else room * 2)
+        room *= 2

@@ -21,12 +21,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf.guids import guid_of
-from mmsforensics.asf.header import BROADCAST, DATA_OBJECT_HEAD, SEEKABLE, AsfObject, Header, parse_header
+from mmsforensics.asf.header import (
+    BROADCAST,
+    DATA_OBJECT,
+    DATA_OBJECT_HEAD,
+    FRAME,
+    HEADER_FIELDS,
+    SEEKABLE,
+    Header,
+    parse_header,
+)
 from mmsforensics.asf.packets import walk_payloads
 from mmsforensics.asf.padding import restore_padding
 
-BLOCK = 8 << 20
-"""Bytes of packets handled at once."""
+BLOCK = 2 << 20
+"""Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""
 
 INDEX_INTERVAL_MS = 1000
 """Interval of a Simple Index: what Microsoft's encoders write [ASF 6.1]."""
@@ -48,6 +57,10 @@ class Edit(IntEnum):
     PACKET = 2
     PADDING = 3
     INDEX = 4
+
+
+FIRST_PAYLOADS = 64
+"""Payloads among which the earliest is looked for: the most that fit a packet."""
 
 
 class Source(Protocol):
@@ -91,6 +104,10 @@ class PlayableResult:
     header_bytes: bytes
     notes: tuple[str, ...]
     """What was repaired."""
+    index_entries: int = 0
+    """Entries of all indexes."""
+    duration_ms: int | None = None
+    """Play time by the repaired header."""
 
 
 def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) -> tuple[str, ...]:
@@ -102,6 +119,8 @@ def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) ->
         reasons.append(f"the header states {header.packet_count} packets, the file has {facts.count}")
     if not header.broadcast and header.file_size != facts.file_size:
         reasons.append(f"the header states {header.file_size} bytes, the file has {facts.file_size}")
+    if header.data_offset and not header.broadcast and header.data_packets != facts.count:
+        reasons.append(f"the Data Object states {header.data_packets} packets, the file has {facts.count}")
     if header.min_packet_size != header.max_packet_size:
         reasons.append("the header states packets of different sizes")
     if len(header.tree) != int.from_bytes(header_bytes[24:28], "little"):
@@ -115,6 +134,8 @@ def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) ->
     expected = DATA_OBJECT_HEAD + facts.count * header.packet_size
     if len(header_bytes) != header.size + DATA_OBJECT_HEAD:
         reasons.append("the head of the Data Object is missing")
+    elif int.from_bytes(header_bytes[16:24], "little") != header.size:
+        reasons.append("the header states a wrong size of itself")
     elif header.data_size != expected and not header.broadcast:
         reasons.append(f"the Data Object states {header.data_size} bytes, it has {expected}")
     return tuple(reasons)
@@ -122,17 +143,20 @@ def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) ->
 
 @dataclass(slots=True)
 class _Survey:
-    """What the first pass learns."""
+    """What the first pass learns. Positions are those in the order of writing."""
 
     sound: NDArray[np.bool_]
+    first_key: int = -1
+    """Position of the packet with the first key frame of any video stream."""
     first_send: int = -1
-    last_send: int = 0
+    """Of the first sound packet; of a live stream, of the one at `first_key` if there is one."""
     first_presentation: int = -1
+    """As `first_send`."""
+    last_send: int = 0
     last_presentation: int = 0
     last_duration: int = 0
     keys: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
-    """Stream: tables of (position of the packet in the order, presentation ms, packets spanned)."""
-    first_key: int = -1
+    """Stream: tables of (position of the packet, presentation ms, packets spanned)."""
 
 
 def write_playable(
@@ -172,42 +196,36 @@ def write_playable(
     """
     header = parse_header(header_bytes)
     notes: list[str] = []
-    live = header.broadcast
-    survey = _survey(source, header_size, packet_size, order, header)
+    medium = _Medium(source, header_size, packet_size, sizes)
+    survey = _survey(medium, order, header)
     unsound = int(np.count_nonzero(~survey.sound))
     if unsound:
         notes.append(f"{unsound} packets that do not parse were left out")
-    keep = survey.sound.copy()
-    if live and survey.first_key > 0:
-        keep[: survey.first_key] = False
-        notes.append(f"{survey.first_key} packets before the first key frame were left out")
-    if not keep.any():
-        keep = survey.sound.copy()
-    shift = 0
-    if live and survey.first_presentation > header.preroll_ms:
-        shift = survey.first_presentation - header.preroll_ms
-        shift = min(shift, survey.first_send)
-        if shift:
-            notes.append(f"times were moved {shift} ms back, so that the medium begins at its preroll")
-    numbers = np.cumsum(keep) - 1
-    index = _indexes(header, survey, keep, numbers, shift, notes)
+    keep, shift = _joined(header, survey, notes)
+    indexes = _indexes(header, survey, keep, shift, notes)
     count = int(np.count_nonzero(keep))
     new_header = _repaired_header(
-        header, header_bytes, survey, count, packet_size, sum(map(len, index)), shift, bool(index), notes
+        header,
+        header_bytes,
+        survey,
+        count=count,
+        packet_size=packet_size,
+        index_size=sum(len(raw) for raw, _ in indexes),
+        shift=shift,
+        indexed=bool(indexes),
+        notes=notes,
     )
     out.write(new_header)
     tell(_header_edits(header_bytes, new_header))
     written = len(new_header)
     for block in _blocks(order[keep], packet_size):
-        data = _read(source, header_size, packet_size, block)
-        rows = restore_padding(data, packet_size, np.ascontiguousarray(sizes[block]))
-        heads, payloads = walk_payloads(data, packet_size)
+        data, rows, heads, payloads = medium.packets(block)
         if shift:
             _shift_times(data, packet_size, heads, payloads, shift)
         tell(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
         out.write(data)
         written += len(data)
-    for raw in index:
+    for raw, _ in indexes:
         out.write(raw)
         tell(np.array([(written, len(raw), -1, Edit.INDEX)], dtype=EDIT))
         written += len(raw)
@@ -216,7 +234,48 @@ def write_playable(
         packets=count,
         header_bytes=new_header,
         notes=tuple(notes),
+        index_entries=sum(entries for _, entries in indexes),
+        duration_ms=parse_header(new_header).duration_ms,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Medium:
+    """The faithful file."""
+
+    source: Source
+    header_size: int
+    packet_size: int
+    sizes: NDArray[np.int64]
+
+    def packets(
+        self, block: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.void], NDArray[np.void], NDArray[np.void]]:
+        """Packets by their numbers with their padding restored: bytes, RESTORED, ASF_PACKET, PAYLOAD."""
+        data = _read(self.source, self.header_size, self.packet_size, block)
+        rows = restore_padding(data, self.packet_size, np.ascontiguousarray(self.sizes[block]))
+        heads, payloads = walk_payloads(data, self.packet_size)
+        unsound = rows["ok"] == 0
+        if unsound.any():
+            heads["ok"][unsound] = 0
+            payloads = payloads[~unsound[payloads["packet"]]]
+        return data, rows, heads, payloads
+
+
+def _joined(header: Header, survey: _Survey, notes: list[str]) -> tuple[NDArray[np.bool_], int]:
+    """Which packets to keep, and how many ms to take off their times: a live stream is joined midway."""
+    keep = survey.sound.copy()
+    if not header.broadcast:
+        return keep, 0
+    if survey.first_key > 0:
+        early = int(np.count_nonzero(keep[: survey.first_key]))
+        keep[: survey.first_key] = False
+        if early:
+            notes.append(f"{early} packets before the first key frame were left out")
+    shift = max(min(survey.first_presentation - header.preroll_ms, survey.first_send), 0)
+    if shift:
+        notes.append(f"times were moved {shift} ms back, so that the medium begins at its preroll")
+    return keep, shift
 
 
 def _blocks(order: NDArray[np.int64], packet_size: int) -> Iterator[NDArray[np.int64]]:
@@ -231,99 +290,119 @@ def _read(source: Source, header_size: int, packet_size: int, block: NDArray[np.
     cuts = np.concatenate(([0], np.flatnonzero(np.diff(block) != 1) + 1, [len(block)]))
     for begin, end in pairwise(cuts):
         source.seek(header_size + int(block[begin]) * packet_size)
-        part = data[int(begin) * packet_size : int(end) * packet_size]
-        if source.readinto(part.data) != len(part):
-            raise OSError("the faithful file ends before its last packet")
+        part = data[int(begin) * packet_size : int(end) * packet_size].data
+        done = 0
+        while done < len(part):
+            got = source.readinto(part[done:])
+            if not got:
+                raise OSError("the faithful file ends before its last packet")
+            done += got
     return data
 
 
-def _survey(
-    source: Source, header_size: int, packet_size: int, order: NDArray[np.int64], header: Header
-) -> _Survey:
+def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Survey:
     survey = _Survey(np.zeros(len(order), dtype=np.bool_))
     videos = [s.number for s in header.streams if s.type == "video"]
     begin = 0
-    for block in _blocks(order, packet_size):
-        data = _read(source, header_size, packet_size, block)
-        heads, payloads = walk_payloads(data, packet_size)
-        sound = heads["ok"].astype(np.bool_)
-        survey.sound[begin : begin + len(block)] = sound
-        if sound.any():
-            send = heads["send_time_ms"][sound]
-            if survey.first_send < 0:
-                survey.first_send = int(send[0])
-            survey.last_send = max(survey.last_send, int(send.max()))
-            survey.last_duration = int(heads["duration_ms"][sound][-1])
+    for block in _blocks(order, medium.packet_size):
+        _, _, heads, payloads = medium.packets(block)
+        survey.sound[begin : begin + len(block)] = heads["ok"]
+        keys = {number: _key_frames(payloads, number) for number in videos}
+        starts = [int(table[0, 0]) for table in keys.values() if len(table)]
+        if survey.first_send < 0:
+            _begin_at(survey, heads, payloads, 0)
+        if starts and survey.first_key < 0:
+            survey.first_key = begin + min(starts)
+            if header.broadcast:
+                _begin_at(survey, heads, payloads, min(starts))
+        sound = heads[heads["ok"] == 1]
+        if len(sound):
+            survey.last_send = max(survey.last_send, int(sound["send_time_ms"].max()))
+            survey.last_duration = int(sound["duration_ms"][-1])
         if len(payloads):
-            presentation = payloads["presentation_ms"]
-            if survey.first_presentation < 0:
-                survey.first_presentation = int(presentation[:64].min())
-            survey.last_presentation = max(survey.last_presentation, int(presentation.max()))
-            for number in videos:
-                found = _key_frames(payloads, number, begin)
-                if len(found):
-                    survey.keys.setdefault(number, []).append(found)
+            survey.last_presentation = max(survey.last_presentation, int(payloads["presentation_ms"].max()))
+        for number, table in keys.items():
+            if len(table):
+                table[:, 0] += begin
+                survey.keys.setdefault(number, []).append(table)
         begin += len(block)
-    first = [int(tables[0][0, 0]) for tables in survey.keys.values()]
-    survey.first_key = min(first) if first else -1
     return survey
 
 
-def _key_frames(payloads: NDArray[np.void], stream: int, begin: int) -> NDArray[np.int64]:
-    """Key frames of a stream: position of the packet they begin in, presentation time, packets spanned."""
+def _begin_at(survey: _Survey, heads: NDArray[np.void], payloads: NDArray[np.void], packet: int) -> None:
+    """Note the times with which a medium begins at a packet of the block.
+
+    Streams are interleaved: the earliest of the first payloads counts.
+    """
+    sound = np.flatnonzero(heads["ok"][packet:])
+    first = np.searchsorted(payloads["packet"], packet)
+    if len(sound) and first < len(payloads):
+        survey.first_send = int(heads["send_time_ms"][packet + sound[0]])
+        survey.first_presentation = int(payloads["presentation_ms"][first : first + FIRST_PAYLOADS].min())
+
+
+def _key_frames(payloads: NDArray[np.void], stream: int) -> NDArray[np.int64]:
+    """Key frames of a stream: packet they begin in, presentation time, packets spanned (in this block)."""
     mine = payloads[payloads["stream"] == stream]
     starts = np.flatnonzero((mine["key"] == 1) & (mine["object_offset"] == 0))
     ends = np.concatenate((np.flatnonzero(mine["object_offset"] == 0)[1:], [len(mine)]))
     firsts = np.flatnonzero(mine["object_offset"] == 0)
     table = np.empty((len(starts), 3), dtype=np.int64)
-    table[:, 0] = mine["packet"][starts] + begin
+    table[:, 0] = mine["packet"][starts]
     table[:, 1] = mine["presentation_ms"][starts]
     last = ends[np.searchsorted(firsts, starts)] - 1
-    table[:, 2] = mine["packet"][last] + begin - table[:, 0] + 1
+    table[:, 2] = mine["packet"][last] - table[:, 0] + 1
     return table
 
 
 def _indexes(
-    header: Header,
-    survey: _Survey,
-    keep: NDArray[np.bool_],
-    numbers: NDArray[np.int64],
-    shift: int,
-    notes: list[str],
-) -> list[bytes]:
-    """A Simple Index for each video stream with key frames, in order of stream numbers [ASF 6.1]."""
-    made = []
+    header: Header, survey: _Survey, keep: NDArray[np.bool_], shift: int, notes: list[str]
+) -> list[tuple[bytes, int]]:
+    """A Simple Index and its number of entries for each video stream, in order of numbers [ASF 6.1].
+
+    It does not name its stream: one without key frames gets an empty one if another's follows.
+    """
     end_ms = survey.last_presentation - shift
     entries = end_ms // INDEX_INTERVAL_MS + 1
-    for stream in sorted(survey.keys):
-        table = np.concatenate(survey.keys[stream])
-        table = table[keep[table[:, 0]]]
-        if not len(table):
-            continue
-        if entries > MAX_INDEX_ENTRIES:
-            notes.append(f"no index for stream {stream}: its times reach {end_ms} ms")
-            continue
-        times = np.arange(entries, dtype=np.int64) * INDEX_INTERVAL_MS + shift
-        nearest = np.maximum(np.searchsorted(table[:, 1], times, side="right") - 1, 0)
-        rows = np.empty(entries, dtype=np.dtype([("packet", "<u4"), ("count", "<u2")]))
-        rows["packet"] = numbers[table[nearest, 0]]
-        rows["count"] = np.minimum(table[nearest, 2], 0xFFFF)
-        body = (
-            header.file_id.ljust(16, b"\0")
-            + (INDEX_INTERVAL_MS * 10_000).to_bytes(8, "little")
-            + int(rows["count"].max()).to_bytes(4, "little")
-            + int(entries).to_bytes(4, "little")
-            + rows.tobytes()
-        )
-        made.append(guid_of("Simple Index Object") + (24 + len(body)).to_bytes(8, "little") + body)
-        notes.append(f"an index of {entries} entries was built for stream {stream}")
+    if not survey.keys:
+        return []
+    if entries > MAX_INDEX_ENTRIES:
+        notes.append(f"no index was built: times reach {end_ms} ms")
+        return []
+    numbers = np.cumsum(keep) - 1
+    times = np.arange(entries, dtype=np.int64) * INDEX_INTERVAL_MS + shift
+    made = []
+    for stream in sorted(s.number for s in header.streams if s.type == "video"):
+        if stream > max(survey.keys):
+            break
+        table = np.concatenate(survey.keys.get(stream, [np.empty((0, 3), dtype=np.int64)]))
+        table = table[np.argsort(table[:, 1], kind="stable")]
+        rows = np.empty(entries if len(table) else 0, dtype=np.dtype([("packet", "<u4"), ("count", "<u2")]))
+        if len(table):
+            nearest = np.maximum(np.searchsorted(table[:, 1], times, side="right") - 1, 0)
+            rows["packet"] = numbers[table[nearest, 0]]
+            rows["count"] = np.minimum(table[nearest, 2], 0xFFFF)
+            notes.append(f"an index of {entries} entries was built for stream {stream}")
+        made.append((_simple_index(header.file_id, rows), len(rows)))
     return made
+
+
+def _simple_index(file_id: bytes, rows: NDArray[np.void]) -> bytes:
+    body = (
+        file_id.ljust(16, b"\0")
+        + (INDEX_INTERVAL_MS * 10_000).to_bytes(8, "little")
+        + (int(rows["count"].max()) if len(rows) else 0).to_bytes(4, "little")
+        + len(rows).to_bytes(4, "little")
+        + rows.tobytes()
+    )
+    return guid_of("Simple Index Object") + (FRAME + len(body)).to_bytes(8, "little") + body
 
 
 def _repaired_header(
     header: Header,
     original: bytes,
     survey: _Survey,
+    *,
     count: int,
     packet_size: int,
     index_size: int,
@@ -334,14 +413,15 @@ def _repaired_header(
     """The header with the fields that depend on what follows written anew; its size stays."""
     raw = bytearray(original[: header.size])
     head = bytearray(DATA_OBJECT_HEAD)
-    head[:16] = guid_of("Data Object")
+    head[:16] = DATA_OBJECT
     head[16:24] = (DATA_OBJECT_HEAD + count * packet_size).to_bytes(8, "little")
     head[24:40] = header.file_id.ljust(16, b"\0")
     head[40:48] = count.to_bytes(8, "little")
     head[48:50] = b"\x01\x01"
     size = len(raw) + len(head) + count * packet_size + index_size
+    _repair_frame(raw, header, notes)
     whole = not header.broadcast and header.packet_count == count and header.play_duration > 0
-    for item in _flat(header.tree):
+    for item in header.walk():
         if item.name == "File Properties" and item.size >= 104:
             at = item.offset
             flags = header.flags & ~(BROADCAST | SEEKABLE)
@@ -351,32 +431,50 @@ def _repaired_header(
             _put(raw, at + 40, size, 8)
             _put(raw, at + 56, count, 8)
             if not whole:
-                end = survey.last_presentation - shift + survey.last_duration
+                end = max(survey.last_presentation - shift, 0) + survey.last_duration
                 _put(raw, at + 64, end * 10_000, 8)
-                _put(raw, at + 72, (survey.last_send - shift + survey.last_duration) * 10_000, 8)
+                _put(raw, at + 72, (max(survey.last_send - shift, 0) + survey.last_duration) * 10_000, 8)
                 notes.append("durations were computed from the packets")
             _put(raw, at + 88, flags, 4)
             _put(raw, at + 92, packet_size, 4)
             _put(raw, at + 96, packet_size, 4)
+            if bytes(raw[at : at + item.size]) != original[at : at + item.size]:
+                notes.append("File Properties were repaired")
         elif item.name == "Digital Signature":
             raw[item.offset : item.offset + 16] = guid_of("Padding")
             notes.append("a Digital Signature, void after any change, was turned into a Padding Object")
-    if len(header.tree) != int.from_bytes(raw[24:28], "little"):
-        _put(raw, 24, len(header.tree), 4)
-        notes.append(f"the number of header objects was set to {len(header.tree)}")
-    if bytes(raw) != original[: header.size]:
-        notes.append("File Properties were repaired")
+        elif item.name == "Marker" and (survey.sound.size != count or count != header.packet_count):
+            notes.append("offsets in the Marker Object are those of the original file")
     return bytes(raw + head)
 
 
+def _repair_frame(raw: bytearray, header: Header, notes: list[str]) -> None:
+    """Make the sizes and the count of objects say what is there."""
+    end, count = HEADER_FIELDS, len(header.tree)
+    for item in header.walk():
+        if int.from_bytes(raw[item.offset + 16 : item.offset + FRAME], "little") != item.size:
+            _put(raw, item.offset + 16, item.size, 8)
+            notes.append(f"the size of the {item.name} object at {item.offset} was set to what is there")
+    if header.tree:
+        end = header.tree[-1].offset + header.tree[-1].size
+    rest = len(raw) - end
+    if rest >= FRAME:
+        raw[end : end + FRAME] = guid_of("Padding") + rest.to_bytes(8, "little")
+        count += 1
+        notes.append(f"{rest} bytes of the header that are no objects were turned into a Padding Object")
+    elif rest and header.tree:
+        _put(raw, header.tree[-1].offset + 16, header.tree[-1].size + rest, 8)
+        notes.append(f"{rest} bytes behind the last object of the header were made part of it")
+    if len(raw) != int.from_bytes(raw[16:24], "little"):
+        _put(raw, 16, len(raw), 8)
+        notes.append(f"the size of the header was set to {len(raw)}")
+    if count != int.from_bytes(raw[24:28], "little"):
+        _put(raw, 24, count, 4)
+        notes.append(f"the number of header objects was set to {count}")
+
+
 def _put(raw: bytearray, at: int, value: int, width: int) -> None:
-    raw[at : at + width] = value.to_bytes(width, "little")
-
-
-def _flat(objects: tuple[AsfObject, ...]) -> Iterator[AsfObject]:
-    for item in objects:
-        yield item
-        yield from _flat(item.children)
+    raw[at : at + width] = min(value, (1 << 8 * width) - 1).to_bytes(width, "little")
 
 
 def _header_edits(original: bytes, new: bytes) -> NDArray[np.void]:
@@ -424,7 +522,7 @@ def _packet_edits(
     file_offset: int,
     shift: int,
 ) -> NDArray[np.void]:
-    room = 8 * len(block) + 2 * len(payloads) + 8
+    room = 10 * len(block) + 2 * len(payloads) + 8
     out = np.empty(room, dtype=EDIT)
     n = _edits(
         header_size + block * packet_size,
@@ -449,35 +547,35 @@ def _emit(out, n, to, length, source, kind):
 
 
 @njit(cache=True, nogil=True)
+def _repaired(out, n, to, at, begin, length, source):
+    """Emit what is copied up to a repaired field, and the field; returns the count and its end."""
+    if length == 0:
+        return n, at
+    n = _emit(out, n, to + at, begin - at, source + at, 0)
+    return _emit(out, n, to + begin, length, -1, 2), begin + length
+
+
+@njit(cache=True, nogil=True)
 def _edits(source, size, rows, heads, payloads, file_offset, shifted, out):
     n = 0
     p = 0
     for i in range(len(rows)):
         row = rows[i]
-        to = file_offset + i * size
-        inserted = np.int64(row["inserted"])
-        end = np.int64(row["kept"]) + inserted
+        to, here = file_offset + i * size, source[i]
+        end = np.int64(row["kept"]) + np.int64(row["inserted"])
         at = np.int64(0)  # position in the packet up to which edits are written
-        moved = np.int64(0)  # how far bytes have moved against the faithful file
-        if row["written"]:
-            begin = np.int64(row["flags_at"]) if row["flags_new"] else np.int64(row["field_at"])
-            stop = np.int64(row["field_at"]) + np.int64(row["written"])
-            n = _emit(out, n, to, begin, source[i], 0)
-            n = _emit(out, n, to + begin, stop - begin, -1, 2)
-            at, moved = stop, inserted
+        n, at = _repaired(out, n, to, at, np.int64(row["flags_at"]), np.int64(row["flags_written"]), here)
+        n, at = _repaired(out, n, to, at, np.int64(row["length_at"]), np.int64(row["length_written"]), here)
+        n, at = _repaired(out, n, to, at, np.int64(row["field_at"]), np.int64(row["written"]), here)
+        here -= np.int64(row["inserted"])  # what follows the inserted bytes has moved
         if shifted and heads[i]["ok"]:
-            begin = np.int64(heads[i]["body_at"]) - 6
-            n = _emit(out, n, to + at, begin - at, source[i] + at - moved, 0)
-            n = _emit(out, n, to + begin, 4, -1, 2)
-            at = begin + 4
+            n, at = _repaired(out, n, to, at, np.int64(heads[i]["body_at"]) - 6, 4, here)
         while shifted and p < len(payloads) and payloads[p]["packet"] == i:
             begin = np.int64(payloads[p]["time_at"])
             if begin >= at and begin > 0:
-                n = _emit(out, n, to + at, begin - at, source[i] + at - moved, 0)
-                n = _emit(out, n, to + begin, 4, -1, 2)
-                at = begin + 4
+                n, at = _repaired(out, n, to, at, begin, 4, here)
             p += 1
-        n = _emit(out, n, to + at, end - at, source[i] + at - moved, 0)
+        n = _emit(out, n, to + at, end - at, here + at, 0)
         n = _emit(out, n, to + end, size - end, -1, 3)
     return n
 

@@ -10,26 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CARRY = 23
-"""Bytes of a direction kept between segments, so that a signature cut by a segment boundary is seen."""
-
-HEAD_BUDGET = 8192
-"""Bytes searched from the start of each HTTP message: what servers allow for a header, and the first
-bytes of the body behind it."""
-
-PLAIN_LIMIT = 4096
-"""Bytes of a direction, from its SYN on, that may pass without a signature before a flow that does not
-begin like HTTP is let go. MMS and RTSP show theirs in the first 16."""
-
-MIDSTREAM_LIMIT = 1 << 18
-"""The same for a flow whose SYN was not captured: a server pings about every 30 s [MS-MMSP 3.2.2]."""
-
-DATAGRAM_TRIES = 16
-"""Datagrams of a UDP flow looked at before it is let go."""
-
-MMS_PORT = 1755
-"""Registered port of MMS [MS-MMSP 2.1]. A flow that uses it is decoded even without a signature."""
-
 SIGNATURES: tuple[bytes, ...] = (
     b"\xce\xfa\x0b\xb0",  # sessionId of TcpMessageHeader [MS-MMSP 2.2.3]
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF Header Object GUID

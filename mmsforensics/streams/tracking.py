@@ -6,6 +6,7 @@ Rules of this file:
   begins a new flow (port reuse);
 * the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
   turn wanted at any later message and is therefore never let go;
+* the limits stand in this file, because Numba's cache does not see a change of constants elsewhere;
 * the table is bounded; what is evicted is forgotten, and begins anew when it is seen again.
 """
 
@@ -16,14 +17,25 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from mmsforensics.streams.signatures import (
-    CARRY,
-    DATAGRAM_TRIES,
-    HEAD_BUDGET,
-    MIDSTREAM_LIMIT,
-    MMS_PORT,
-    PLAIN_LIMIT,
-)
+CARRY: Final = 23
+"""Bytes of a direction kept between segments, so that a signature cut by a segment boundary is seen."""
+
+HEAD_BUDGET: Final = 8192
+"""Bytes searched from the start of each HTTP message: what servers allow for a header, and the first
+bytes of the body behind it."""
+
+PLAIN_LIMIT: Final = 4096
+"""Bytes of a direction, from its SYN on, that may pass without a signature before a flow that does not
+begin like HTTP is let go. MMS and RTSP show theirs in the first 16."""
+
+MIDSTREAM_LIMIT: Final = 1 << 18
+"""The same for a flow whose SYN was not captured: a server pings about every 30 s [MS-MMSP 3.2.2]."""
+
+DATAGRAM_TRIES: Final = 16
+"""Datagrams of a UDP flow looked at before it is let go."""
+
+MMS_PORT: Final = 1755
+"""Registered port of MMS [MS-MMSP 2.1]. A flow that uses it is decoded even without a signature."""
 
 UNDECIDED: Final = 0
 WANTED: Final = 1
