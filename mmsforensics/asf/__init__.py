@@ -3,7 +3,7 @@
 Usable without any capture; knows nothing of networks.
 """
 
-from mmsforensics.asf.guids import guid_kind, guid_name
+from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.header import AsfObject, Header, HeaderProblem, StreamInfo, Tag, parse_header
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
@@ -30,7 +30,6 @@ __all__ = [
     "Reason",
     "StreamInfo",
     "Tag",
-    "guid_kind",
     "guid_name",
     "needs_playable",
     "parse_header",

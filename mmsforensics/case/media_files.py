@@ -137,14 +137,11 @@ class MediumFile:
         names: MediumNames,
         header: bytes,
         hasher: ThreadPoolExecutor,
-        *,
-        framed: bool,
     ) -> None:
         self._root = root
         self._store = store
         self._names = names
         self._header_bytes = header
-        self._framed = framed
         self._hasher = hasher
         self._file = HashedFile(root / names.path("faithful"), hasher)
         stem = names.media_id("spool")

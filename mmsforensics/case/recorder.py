@@ -59,13 +59,13 @@ class CaseRecorder:
             },
         )
 
-    def open_medium(self, session: int, header: bytes, name: str, *, framed: bool) -> MediumWriter:
+    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         self.media += 1
         names = MediumNames(self.session_id(session), self._capture_id, number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, names, header, self._hasher, framed=framed)
+        return MediumFile(self._root, self._spool, self._store, names, header, self._hasher)
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""

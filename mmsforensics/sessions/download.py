@@ -91,7 +91,7 @@ class Download:
             return False
         raw = data[:size].tobytes()
         header = parse_header(raw)
-        self._writer = self._recorder.open_medium(self._session, raw, self._name, framed=False)
+        self._writer = self._recorder.open_medium(self._session, raw, self._name)
         self.title = header.title
         self._packet_size = header.packet_size
         self._data_start = size

@@ -245,9 +245,7 @@ class Medium:
     def _open(self) -> MediumWriter:
         """Begin the file with its first media packet: a header alone is no medium."""
         if self._writer is None:
-            self._writer = self._recorder.open_medium(
-                self._session, self.header_bytes, self.name, framed=True
-            )
+            self._writer = self._recorder.open_medium(self._session, self.header_bytes, self.name)
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
             provenance = origins(

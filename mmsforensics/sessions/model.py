@@ -79,8 +79,8 @@ class Recorder(Protocol):
     def event(self, session: int, event: Event) -> None:
         """Record an event of session number `session`."""
 
-    def open_medium(self, session: int, header: bytes, name: str, *, framed: bool) -> MediumWriter:
-        """Begin a medium; `name` is what the client asked for, `framed` that packets come one by one."""
+    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
+        """Begin a medium; `name` is what the client asked for."""
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""
