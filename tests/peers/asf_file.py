@@ -23,9 +23,9 @@ PADDING_MODES = ("keep", "zero-field")
 class AsfFile:
     """What a streaming server needs of an ASF file."""
 
-    header: bytes  # Header Object and the first 50 bytes of the Data Object
+    header: bytes = field(repr=False)  # Header Object and the first 50 bytes of the Data Object
     packet_size: int
-    packets: tuple[bytes, ...]
+    packets: tuple[bytes, ...] = field(repr=False)
     streams: tuple[int, ...]
     duration: float  # seconds, preroll not counted
     bit_rate: int
