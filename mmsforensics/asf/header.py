@@ -27,9 +27,6 @@ FRAME = 24
 HEADER_FIELDS = 30
 """Frame, number of objects and two reserved bytes of the Header Object [ASF 3.1]."""
 
-EXTENSION_FIELDS = 46
-"""Frame, reserved fields and data size of the Header Extension [ASF 3.4]."""
-
 DATA_OBJECT = guid_of("Data Object")
 
 DATA_OBJECT_HEAD = 50

@@ -26,6 +26,6 @@ class Problem:
     @property
     def message(self) -> str:
         """One sentence that names the file and the byte offset."""
-        place = f"at byte offset {self.offset}" if self.offset >= 0 else "at an unknown offset"
+        place = f"at byte offset {self.offset}" if self.offset != UNKNOWN_OFFSET else "at an unknown offset"
         frame = "" if self.frame is None else f" (frame {self.frame})"
         return f"{self.path}: {place}{frame}: expected {self.expected}, found {self.found}"

@@ -15,7 +15,6 @@ COMPLETED = "completed"
 FAILED = "failed"
 REDIRECTED = "redirected"
 
-PHASES = (BEGUN, OPENED, DESCRIBED, PLAYING, STOPPED, COMPLETED, FAILED, REDIRECTED)
 
 TRANSITIONS: dict[str, dict[str, str]] = {
     "ReportOpenFile": {BEGUN: OPENED, FAILED: OPENED},

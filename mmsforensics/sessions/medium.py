@@ -210,15 +210,3 @@ def media_rows(packets: NDArray[np.void]) -> NDArray[np.void]:
     rows["sequence"] = packets["flags"]
     rows["file_offset"] = -1
     return rows
-
-
-def raw_block(data: NDArray[np.uint8], start: int, pieces: NDArray[np.void], file_offset: int) -> MediumBlock:
-    """Bytes that go into the file as they are (a header, an index); `start` is in coordinates of `pieces`."""
-    provenance = origins(
-        np.array([start], dtype=np.int64),
-        np.array([len(data)], dtype=np.int64),
-        len(data),
-        file_offset,
-        pieces,
-    )
-    return MediumBlock(data, np.empty(0, dtype=MEDIA_PACKET), provenance)
