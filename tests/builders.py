@@ -261,3 +261,14 @@ def write(path, data):
     """Write bytes to a file; returns its path as text."""
     Path(path).write_bytes(data)
     return str(path)
+
+
+def read_pcap(path):
+    """(frame, time stamp in ns) of a little-endian pcap in microseconds, by the format alone."""
+    raw = path.read_bytes()
+    found, at = [], 24
+    while at < len(raw):
+        seconds, fraction, size = (int.from_bytes(raw[at + k : at + k + 4], "little") for k in (0, 4, 8))
+        found.append((raw[at + 16 : at + 16 + size], seconds * 10**9 + fraction * 1000))
+        at += 16 + size
+    return found

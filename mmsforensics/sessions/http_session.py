@@ -131,9 +131,9 @@ class HttpSessions:
                 pass
 
     def close(self) -> None:
-        """Finish the media that this connection carried."""
+        """Finish the media that this connection carried; a header alone waits for the play to come."""
         for story in self.stories:
-            if story.client == self._client:
+            if story.client == self._client and story.medium is not None and story.medium.packets:
                 story.close_medium()
 
     def _exchange(self, number: int) -> Exchange:

@@ -151,6 +151,7 @@ class Medium:
         "_file_size",
         "_last",
         "_next_sequence",
+        "_open_hole",
         "_recorder",
         "_session",
         "_waiting",
@@ -187,6 +188,7 @@ class Medium:
         self.missing = 0
         self.hurt = 0
         self.hurt_since = 0
+        self._open_hole = False
         self.rejected = 0
         self.bytes = 0
         self._file_size = 0
@@ -197,8 +199,8 @@ class Medium:
         self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
 
     def hole(self, packets_cut: int) -> None:
-        """Take note of packets that a hole in the stream hurt."""
-        self.hurt += packets_cut
+        """Take note of a hole in the stream and of the packets that it is known to hurt."""
+        self._open_hole = True
         self.hurt_since += packets_cut
         if packets_cut and self._counting[0] < 0:
             self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
@@ -207,11 +209,10 @@ class Medium:
     def packets_missing(self) -> int:
         """Packets known to be missing: by the sequence numbers, and behind the last packet by the holes.
 
-        A server whose AFFlags do not count leaves only the holes.
+        A server whose AFFlags do not count leaves only the holes, and the LocationIds on both sides of them.
         """
-        if self._counting[3] or not self._counting[2]:
-            return self.hurt
-        return self.missing + self.hurt_since
+        counted = self.hurt if self._counting[3] or not self._counting[2] else self.missing
+        return counted + self.hurt_since
 
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
@@ -233,7 +234,7 @@ class Medium:
         self._file_size += len(laid.data)
         self.packets += len(packets)
         self.bytes += int(packets["size"].sum())
-        self.hurt_since = 0
+        self._close_hole(int(packets["location"][0]))
         self.missing += int(
             count_missing(
                 np.ascontiguousarray(packets["flags"]),
@@ -241,6 +242,14 @@ class Medium:
                 self._counting,
             )
         )
+
+    def _close_hole(self, location: int) -> None:
+        """Settle what the holes before a packet cost; elsewhere a server may just leave packets out."""
+        last = int(self._counting[1])
+        left_out = location - last - 1 if self._open_hole and last >= 0 else 0
+        self.hurt += max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
+        self.hurt_since = 0
+        self._open_hole = False
 
     def _open(self) -> MediumWriter:
         """Begin the file with its first media packet: a header alone is no medium."""
@@ -327,7 +336,7 @@ class Medium:
             MediumSummary(
                 packets=self.packets,
                 packets_missing=missing,
-                complete=ended and missing == 0 and self.rejected == 0,
+                complete=ended and missing == 0 and self.rejected == 0 and not self._open_hole,
                 ended=ended,
             )
         )

@@ -5,22 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from builders import write_pcap
+from builders import read_pcap, write_pcap
 from conftest import SAMPLES
 from test_mms import events, faithful_files, rows
 
 CAPTURE = SAMPLES / "mmsu_vlc_small.pcap"
-
-
-def frames():
-    """(frame, time stamp in ns) of the capture, by the format's description alone."""
-    raw = CAPTURE.read_bytes()
-    found, at = [], 24
-    while at < len(raw):
-        seconds, fraction, size = (int.from_bytes(raw[at + k : at + k + 4], "little") for k in (0, 4, 8))
-        found.append((raw[at + 16 : at + 16 + size], seconds * 10**9 + fraction * 1000))
-        at += 16 + size
-    return found
 
 
 def media_of(found):
@@ -37,7 +26,7 @@ def truth(sample_case):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_datagrams_in_disorder_and_sent_again_are_put_right(sample_case, analyzed, tmp_path, seed):
-    found = frames()
+    found = read_pcap(CAPTURE)
     rng = random.Random(seed)
     media = media_of(found)
     keys = {i: i + rng.uniform(0, 9) if i in media else i for i in range(len(found))}
@@ -52,7 +41,7 @@ def test_datagrams_in_disorder_and_sent_again_are_put_right(sample_case, analyze
 
 
 def test_lost_datagrams_are_counted_and_cost_nothing_else(sample_case, analyzed, tmp_path):
-    found = frames()
+    found = read_pcap(CAPTURE)
     lost = set(random.Random(7).sample(media_of(found)[1:-1], 12))
     case = analyzed(write_pcap(tmp_path / "a.pcap", [f for i, f in enumerate(found) if i not in lost]))
     whole = truth(sample_case)
@@ -64,7 +53,7 @@ def test_lost_datagrams_are_counted_and_cost_nothing_else(sample_case, analyzed,
 
 
 def test_a_datagram_cut_by_the_snapshot_length_is_left_out(sample_case, analyzed, tmp_path):
-    found = frames()
+    found = read_pcap(CAPTURE)
     cut = media_of(found)[50]
     path = tmp_path / "a.pcap"
     write_pcap(path, found)
@@ -83,7 +72,7 @@ def test_a_datagram_cut_by_the_snapshot_length_is_left_out(sample_case, analyzed
 
 
 def test_data_without_its_control_connection_are_counted_not_guessed(analyzed, tmp_path):
-    found = frames()
+    found = read_pcap(CAPTURE)
     case = analyzed(write_pcap(tmp_path / "a.pcap", [found[i] for i in media_of(found)]))
     assert rows(case, "sessions") == []
     (capture,) = rows(case, "captures")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
+from builders import read_pcap, write_pcap
+from conftest import SAMPLES
 from peers.asf_file import faithful
 from peers.media import demux
 from peers.mmsh_server import MmshOptions, MmshServer, transcript, transcripts
@@ -54,6 +57,38 @@ def test_describe_and_play_on_connections_of_their_own_are_one_session(film, ana
     case = analyzed(path)
     assert faithful_files(case) == [faithful(s) for s in segments if s.packets]
     assert len(rows(case, "sessions")) == 1
+
+
+REAL = SAMPLES / "mmsh_vlcserver_mplayer.pcap"
+"""A server whose AFFlags do not count (all are 0), and that closes without an $E."""
+
+
+def media_frames(found):
+    """Positions of the full frames of the play connection, behind its header."""
+    return [i for i, (frame, _) in enumerate(found) if len(frame) > 1000][2:]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_loss_shows_in_the_locations_where_the_server_does_not_count(sample_case, analyzed, tmp_path, seed):
+    found = read_pcap(REAL)
+    lost = set(random.Random(seed).sample(media_frames(found)[:-4], 1 + seed))
+    case = analyzed(write_pcap(tmp_path / "a.pcap", [f for i, f in enumerate(found) if i not in lost]))
+    (whole,) = rows(sample_case, "sessions", transport="mmsh")
+    (session,) = rows(case, "sessions")
+    assert 0 < session["packets_missing"] <= 2 * len(lost)
+    assert session["packets_received"] + session["packets_missing"] == whole["packets_received"]
+    assert not rows(case, "media", kind="faithful")[0]["complete"]
+
+
+def test_a_play_whose_first_packet_was_lost_keeps_its_header(analyzed, tmp_path):
+    """The describing connection is over by then; its end must not close the medium."""
+    found = read_pcap(REAL)
+    first = media_frames(found)[0]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", [f for i, f in enumerate(found) if i != first]))
+    (medium,) = rows(case, "media", kind="faithful")
+    (session,) = rows(case, "sessions")
+    assert medium["packets"] == session["packets_received"] == 43
+    assert "MediaWithoutHeader" not in events(case)
 
 
 def test_the_entries_of_a_playlist_are_one_medium_each(film, song, analyzed, tmp_path):
