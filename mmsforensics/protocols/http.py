@@ -56,13 +56,16 @@ class _Side:
     """One direction of the connection."""
 
     __slots__ = (
+        "answered",
         "body_holes",
+        "body_open",
         "body_length",
         "buffer",
         "direction",
         "frame",
         "left",
         "number",
+        "refused",
         "sniffed",
         "state",
         "ts",
@@ -75,6 +78,9 @@ class _Side:
         self.state: _State = "head" if from_start else "lost"
         self.left = 0  # bytes of the body or chunk still to come
         self.number = -1
+        self.answered = 0  # final responses so far
+        self.body_open = False  # whether a body has begun and not been finished
+        self.refused = 0  # bytes at the head of the buffer that were taken for a message and are none
         self.body_length = 0
         self.body_holes = 0
         self.sniffed: Literal["", "wmsp", "plain"] = ""
@@ -155,7 +161,7 @@ class HttpDecoder:
         side = self._sides[direction]
         left = len(side.buffer.data)
         at = At(direction=direction, offset=side.buffer.offset + left, frame=frame, ts=ts)
-        if side.state in ("body", "chunk", "chunk head", "until close", "trailer") or side.wmsp is not None:
+        if side.body_open:
             complete = side.state == "until close" and reason == "fin"
             yield from self._finish_body(side, complete=complete)
         side.buffer.clear(at.offset)
@@ -193,11 +199,11 @@ class HttpDecoder:
         end = _HEAD_END.search(raw)
         if end is None:
             if len(raw) > MAX_HEAD or not _may_start(raw):
-                side.state = "lost"
+                side.state, side.refused = "lost", 1
             return
         message = self._message(side, raw[: end.start()], end.end())
         if message is None:
-            side.state = "lost"
+            side.state, side.refused = "lost", 1
             return
         side.buffer.consume(end.end())
         yield message
@@ -231,8 +237,8 @@ class HttpDecoder:
         found = _RESPONSE.match(lines[0])
         if found is None:
             return None
-        if int(found[2]) >= 200 or side.number < 0:
-            side.number += 1
+        side.number = side.answered
+        side.answered += int(found[2]) >= 200  # an interim response has the number of the final one
         return Response(
             at=at,
             version=found[1],
@@ -260,6 +266,7 @@ class HttpDecoder:
             side.state = "body"
         elif isinstance(message, Response):
             side.state = "until close"
+        side.body_open = side.state != "head"
 
     def _after(self, side: _Side) -> Iterator[Message]:
         """Close a body of which nothing is left."""
@@ -299,24 +306,25 @@ class HttpDecoder:
     def _search(self, side: _Side) -> Iterator[Message]:
         """Find the next start line, or the next chunk of a framed body."""
         raw = side.buffer.data.tobytes()
-        found = _START.search(raw)
+        found = _START.search(raw, side.refused)
         if side.wmsp is not None:
             chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)
             if chunk is not None and (found is None or chunk.start() < found.start()):
                 yield side.passed_over(chunk.start(), "an HTTP chunk")
                 side.buffer.consume(2)
-                side.state = "chunk head"
+                side.state, side.refused = "chunk head", 0
                 return
         if found is None:
             tail = min(len(raw), MAX_CHUNK_LINE)
             if len(raw) > tail:
                 yield side.passed_over(len(raw) - tail, "an HTTP message")
+                side.refused = 0
             return
-        if side.wmsp is not None or side.sniffed:
+        if side.body_open:
             yield from self._finish_body(side, complete=False)
         if found.start():
             yield side.passed_over(found.start(), "an HTTP message")
-        side.state = "head"
+        side.state, side.refused = "head", 0
 
     def _body(self, side: _Side, n: int) -> Iterator[Message]:
         """Hand on the first `n` bytes of the buffer as bytes of the body."""
@@ -362,7 +370,7 @@ class HttpDecoder:
             length=side.body_length,
             complete=complete and side.body_holes == 0,
         )
-        side.wmsp, side.sniffed = None, ""
+        side.wmsp, side.sniffed, side.body_open = None, "", False
 
 
 def _may_start(raw: bytes) -> bool:

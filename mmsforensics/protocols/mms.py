@@ -81,6 +81,24 @@ def _is_record(data, at):
 
 
 @njit(cache=True, nogil=True)
+def _record_size(data, at):
+    """Bytes of the record that begins at `at`, 0 when it can't be told yet, -1 when it can be none."""
+    if at + 12 > len(data):
+        return np.int64(0)
+    length = np.int64(_u32(data, at + 8))
+    if data[at] != 1 or data[at + 1] != 0 or length < 16 or length > MAX_MESSAGE_LENGTH or length % 8:
+        return np.int64(-1)
+    return length + 16
+
+
+@njit(cache=True, nogil=True)
+def _data_size(data, at, records_only):
+    """PacketSize of the Data packet that begins at `at`, -1 when it can be none."""
+    size = np.int64(data[at + 6]) | (np.int64(data[at + 7]) << 8)
+    return np.int64(-1) if records_only or size < DATA_HEADER else size
+
+
+@njit(cache=True, nogil=True)
 def walk(data, records_only):
     """Cut bytes into units.
 
@@ -110,24 +128,10 @@ def walk(data, records_only):
         need = np.int64(0)
         if at + DATA_HEADER > len(data):
             break
-        if _is_record(data, at):
-            if at + 12 > len(data):
-                break
-            length = np.int64(_u32(data, at + 8))
-            if data[at] != 1 or data[at + 1] != 0 or length < 16 or length > MAX_MESSAGE_LENGTH or length % 8:
-                need = np.int64(-1)
-                break
-            need = length + 16
-            k = RECORD
-        elif records_only:
-            need = np.int64(-1)
+        k = RECORD if _is_record(data, at) else DATA
+        need = _record_size(data, at) if k == RECORD else _data_size(data, at, records_only)
+        if need <= 0:
             break
-        else:
-            need = np.int64(data[at + 6]) | (np.int64(data[at + 7]) << 8)
-            if need < DATA_HEADER:
-                need = np.int64(-1)
-                break
-            k = DATA
         if at + need > len(data):
             break
         start[n], size[n], kind[n] = at, need, k
@@ -150,8 +154,7 @@ def _proven(data, at, proof, incarnation, largest, records_only):
         if at + 16 > len(data):
             return links >= 1 and incarnation >= 0 and at == len(data)
         if _is_record(data, at):
-            length = np.int64(_u32(data, at + 8))
-            return data[at] == 1 and 16 <= length <= MAX_MESSAGE_LENGTH and length % 8 == 0
+            return _record_size(data, at) > 0
         if records_only:
             return False
         size = np.int64(data[at + 6]) | (np.int64(data[at + 7]) << 8)
