@@ -58,8 +58,8 @@ class _Side:
     __slots__ = (
         "answered",
         "body_holes",
-        "body_open",
         "body_length",
+        "body_open",
         "buffer",
         "direction",
         "frame",
