@@ -257,6 +257,43 @@ def write_pcapng(path, frames_with_ts, *, linktype=1, byteorder="<", tsresol=9, 
     return write(path, data)
 
 
+# --- snoop and Network Monitor ----------------------------------------------------------------------
+
+
+def snoop_bytes(frames_with_ts, *, link=4, drops=0):
+    """A snoop file [RFC 1761]; records are padded to a multiple of four."""
+    out = [b"snoop\0\0\0" + struct.pack(">II", 2, link)]
+    for frame, ts in frames_with_ts:
+        padding = -len(frame) % 4
+        seconds, rest = divmod(ts, 10**9)
+        length = 24 + len(frame) + padding
+        out.append(struct.pack(">IIIIII", len(frame), len(frame), length, drops, seconds, rest // 1000))
+        out.append(frame + bytes(padding))
+    return b"".join(out)
+
+
+def netmon_bytes(frames_with_ts, *, version=(2, 0), mac=1, media=1, begin=(2004, 3, 4, 5, 6, 7, 80)):
+    """A Network Monitor file; times are ns since its begin: year, month, day, hour, minute, second, ms."""
+    year, month, day, hour, minute, second, ms = begin
+    head = (b"RTSS" if version[0] == 1 else b"GMBU") + bytes(reversed(version)) + struct.pack("<H", mac)
+    head += struct.pack("<8H", year, month, 0, day, hour, minute, second, ms)
+    body, offsets = b"", []
+    for frame, since in frames_with_ts:
+        offsets.append(128 + len(body))
+        if version[0] == 1:
+            body += struct.pack("<IHH", since // 10**6, len(frame), len(frame)) + frame
+        else:
+            body += struct.pack("<QII", since // 1000, len(frame), len(frame)) + frame
+        if version >= (2, 1):
+            body += struct.pack("<H", media)
+        if version >= (2, 2):
+            body += struct.pack("<I", 0)
+        if version >= (2, 3):
+            body += struct.pack("<QB", 116444736000000000 + (10**18 + since) // 100, 0)
+    head += struct.pack("<II", 128 + len(body), 4 * len(offsets))
+    return head.ljust(128, b"\0") + body + struct.pack(f"<{len(offsets)}I", *offsets)
+
+
 def write(path, data):
     """Write bytes to a file; returns its path as text."""
     Path(path).write_bytes(data)

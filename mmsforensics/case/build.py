@@ -97,6 +97,7 @@ def _capture_row(
             "last_ts": summary.last_ts,
             "truncated": summary.truncated,
             "problems": problems,
+            "notes": list(summary.notes),
             "frames_fragment": summary.fragments,
             "frames_malformed": summary.malformed,
             "flows": flows.flows_seen,

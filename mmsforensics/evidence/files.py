@@ -17,10 +17,10 @@ import numpy as np
 from mmsforensics.evidence.formats import Bytes, Format, describe, recognise
 from mmsforensics.evidence.problem import Problem
 
-RECOGNISED = "a pcap or pcapng file header"
+RECOGNISED = "a pcap, pcapng, snoop or Network Monitor file header"
 """What every evidence file must begin with, in the words of a problem."""
 
-SHOWN = 8
+SHOWN = 16
 """Bytes of an unknown file's beginning that its problem quotes."""
 
 

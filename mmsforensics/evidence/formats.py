@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Bytes: TypeAlias = NDArray[np.uint8]
 """Evidence bytes: one-dimensional, contiguous, read-only."""
 
-Format = Literal["pcap", "pcapng", "unknown", "empty"]
+Format = Literal["pcap", "pcapng", "snoop", "netmon", "unknown", "empty"]
 
 PCAP_MAGICS: Final = {
     b"\xa1\xb2\xc3\xd4": (True, False),
@@ -20,16 +20,26 @@ PCAP_MAGICS: Final = {
 }
 """Magic number as it stands in a pcap file: (big-endian, nanoseconds) [draft-ietf-opsawg-pcap 4]."""
 
+KUZNETZOV_MAGICS: Final = {
+    b"\xa1\xb2\xcd\x34": (True, False),
+    b"\x34\xcd\xb2\xa1": (False, False),
+}
+"""The same of Kuznetzov's variant, which old Linux systems wrote: longer record headers."""
+
+SNOOP_MAGIC: Final = b"snoop\0\0\0"
+"""First bytes of a snoop file [RFC 1761]."""
+
+NETMON_MAGICS: Final = {b"RTSS": 1, b"GMBU": 2}
+"""First bytes of a Microsoft Network Monitor file and its major version."""
+
 SHB_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 """Block type of a section header, the same in both byte orders [draft-ietf-opsawg-pcapng 4.1]."""
 
 
 FOREIGN: Final = {
-    b"GMBU": "a Microsoft Network Monitor 2 file",
-    b"RTSS": "a Microsoft Network Monitor 1 file",
-    b"snoop\0": "a snoop file",
-    b"\xa1\xb2\xcd\x34": "a pcap file of Kuznetzov's variant",
-    b"\x34\xcd\xb2\xa1": "a pcap file of Kuznetzov's variant",
+    b"XCP\0": "a NetXRay or Sniffer file",
+    b"TRSNIFF data": "a Network General Sniffer file",
+    b"btsnoop\0": "a Bluetooth snoop file",
     b"\x1f\x8b": "gzip-compressed data",
     b"\x28\xb5\x2f\xfd": "Zstandard-compressed data",
     b"\xfd7zXZ": "xz-compressed data",
@@ -51,8 +61,10 @@ def recognise(head: bytes) -> Format:
     """Tell a capture's format by its first bytes, not fewer than four unless the file has no more."""
     if not head:
         return "empty"
-    if head[:4] in PCAP_MAGICS:
+    if head[:4] in PCAP_MAGICS or head[:4] in KUZNETZOV_MAGICS:
         return "pcap"
     if head[:4] == SHB_MAGIC:
         return "pcapng"
-    return "unknown"
+    if head[:8] == SNOOP_MAGIC:
+        return "snoop"
+    return "netmon" if head[:4] in NETMON_MAGICS else "unknown"

@@ -9,13 +9,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from numba import njit
 
 from mmsforensics.evidence.compiled import Bytes, Int, u32
-from mmsforensics.evidence.formats import PCAP_MAGICS
+from mmsforensics.evidence.formats import KUZNETZOV_MAGICS, PCAP_MAGICS
 from mmsforensics.evidence.problem import Problem
 
 FILE_HEADER: Final = 24
@@ -23,6 +23,15 @@ FILE_HEADER: Final = 24
 
 RECORD_HEADER: Final = 16
 """Bytes of a packet record's header [section 5]."""
+
+RECORD_HEADERS: Final = (RECORD_HEADER, 20, 24, 28)
+"""The same in variants: Nokia's has 4 bytes more; Kuznetzov's, in two versions, 8 and 12 (interface index,
+protocol, packet type). Of these only Kuznetzov's has a magic number of its own, and not everywhere."""
+
+KUZNETZOV_HEADERS: Final = (24, 28)
+
+CHAIN: Final = 5
+"""Records that must follow each other for a variant to be believed."""
 
 MAX_CAPTURED: Final = 262_144
 """Captured bytes a record may claim: what libpcap itself allows for every network link type."""
@@ -53,6 +62,8 @@ class PcapHeader:
     """Bytes kept of each packet, as declared."""
     link: int
     """Link type (DLT)."""
+    record_header: int
+    """Bytes of each record's header."""
 
     @property
     def captured_limit(self) -> int:
@@ -61,7 +72,7 @@ class PcapHeader:
 
 
 def read_header(path: str, data: Bytes) -> PcapHeader | Problem:
-    """Read the file header [section 4] of a file that begins with one of `PCAP_MAGICS`.
+    """Read the file header [section 4] of a file that begins with one of the magic numbers.
 
     Parameters
     ----------
@@ -73,26 +84,49 @@ def read_header(path: str, data: Bytes) -> PcapHeader | Problem:
     head = data[:FILE_HEADER].tobytes()
     if len(head) < FILE_HEADER:
         return Problem(path, 0, None, f"a pcap file header of {FILE_HEADER} bytes", f"only {len(head)} bytes")
-    big, nanosecond = PCAP_MAGICS[head[:4]]
+    kuznetzov = head[:4] in KUZNETZOV_MAGICS
+    big, nanosecond = (KUZNETZOV_MAGICS if kuznetzov else PCAP_MAGICS)[head[:4]]
     order: Final = "big" if big else "little"
-    return PcapHeader(
+    header = PcapHeader(
         big=big,
         nanosecond=nanosecond,
         snaplen=int.from_bytes(head[16:20], order),
         link=int.from_bytes(head[20:24], order) & LINK_MASK,
+        record_header=RECORD_HEADER,
     )
+    choices = KUZNETZOV_HEADERS if kuznetzov else RECORD_HEADERS
+    fitting = (n for n in choices if _chains(data, replace(header, record_header=n)))
+    return replace(header, record_header=next(fitting, choices[0]))
+
+
+def _chains(data: Bytes, header: PcapHeader) -> bool:
+    """Whether the first records follow each other with plausible fields at this size of record headers."""
+    order: Final = "big" if header.big else "little"
+    fraction = 1_000_000_000 if header.nanosecond else 1_000_000
+    at = FILE_HEADER
+    for _ in range(CHAIN):
+        if at == len(data):
+            break
+        raw = data[at : at + RECORD_HEADER].tobytes()
+        if len(raw) < RECORD_HEADER:
+            return False
+        _, part, captured, wire = (int.from_bytes(raw[k : k + 4], order) for k in range(0, 16, 4))
+        if part >= fraction or captured > min(header.captured_limit, wire):
+            return False
+        at += header.record_header + captured
+    return at <= len(data)
 
 
 @njit(nogil=True)
-def check_record(data: Bytes, pos: Int, big: Int, limit: Int) -> Int:
+def check_record(data: Bytes, pos: Int, big: Int, limit: Int, header: Int) -> Int:
     """Whether a sound record [section 5] begins at `pos`: `OK` or one of the other codes."""
     left = len(data) - pos
-    if left < RECORD_HEADER:
+    if left < header:
         return CUT_HEADER
     captured = u32(data, pos + 8, big)
     if captured > limit:
         return IMPOSSIBLE_LENGTH
-    if captured > left - RECORD_HEADER:
+    if captured > left - header:
         return CUT_DATA
     return OK
 
@@ -108,12 +142,16 @@ def explain(path: str, data: Bytes, pos: int, frame: int, code: int, header: Pca
     left = len(data) - pos
     if code == CUT_HEADER:
         return Problem(
-            path, pos, frame, f"a record header of {RECORD_HEADER} bytes", f"the end of the file after {left}"
+            path,
+            pos,
+            frame,
+            f"a record header of {header.record_header} bytes",
+            f"the end of the file after {left}",
         )
     order: Final = "big" if header.big else "little"
     captured = int.from_bytes(data[pos + 8 : pos + 12].tobytes(), order)
     if code == CUT_DATA:
-        left -= RECORD_HEADER
+        left -= header.record_header
         return Problem(
             path, pos, frame, f"a record of {captured} captured bytes", f"the end of the file after {left}"
         )

@@ -54,6 +54,8 @@ class ScanSummary:
     """The capture could not be read to its end: it is cut, or damaged from some place on."""
     problems: tuple[Problem, ...]
     """What is wrong with the file."""
+    notes: tuple[str, ...]
+    """What the file says of itself."""
     decoded: int
     """Frames of each `Status`."""
     other: int
@@ -159,6 +161,7 @@ class CaptureScan:
             link_types=tuple(walk.link_types) if walk else (),
             truncated=self._truncated,
             problems=tuple(self._problems) + (tuple(walk.problems) if walk else ()),
+            notes=tuple(walk.notes) if walk else (),
             decoded=int(self._counts[Status.DECODED]),
             other=int(self._counts[Status.OTHER]),
             malformed=int(self._counts[Status.MALFORMED]),

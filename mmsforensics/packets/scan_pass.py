@@ -1,4 +1,6 @@
-"""The one compiled pass over a capture: record walk and header decode fused, one entry a file format.
+"""The one compiled pass over a capture: record walk and header decode fused for the common file formats.
+
+Of the rare ones the records are found first (`RECORD`), and decoded in a pass of their own.
 
 Rules of this file:
 
@@ -29,7 +31,6 @@ CONTROL: Final = pcapng.CONTROL
 """A block that Python must read. Higher numbers are the codes of damage of the two formats."""
 
 PCAP_OK: Final = pcap.OK
-PCAP_HEADER: Final = pcap.RECORD_HEADER
 PCAPNG_OK: Final = pcapng.OK
 OTHER_BLOCK: Final = pcapng.OTHER_BLOCK
 
@@ -43,7 +44,7 @@ decode_frame = decode.decode_frame
 _SOURCES: Final = fingerprint(PASS_SOURCES)
 
 
-def _entries(sources: int) -> tuple[Any, Any]:
+def _entries(sources: int) -> tuple[Any, Any, Any]:
     """Build the entries; `sources` becomes part of their cache key by being closed over."""
 
     @njit(cache=True, nogil=True)
@@ -57,6 +58,7 @@ def _entries(sources: int) -> tuple[Any, Any]:
         tick: Int,
         limit: Int,
         link: Int,
+        header: Int,
     ) -> tuple[Int, Int, Int]:
         """Walk pcap records from `pos` on while they begin before `stop`.
 
@@ -70,10 +72,10 @@ def _entries(sources: int) -> tuple[Any, Any]:
         while pos < stop:
             if n == len(rows):
                 return n, pos, FULL
-            code = check_record(data, pos, big, limit)
+            code = check_record(data, pos, big, limit, header)
             if code != PCAP_OK:
                 return n, pos, code
-            start = pos + PCAP_HEADER
+            start = pos + header
             captured = u32(data, pos + 8, big)
             row = rows[n]
             row.ts = record_time(data, pos, big, tick)
@@ -127,7 +129,25 @@ def _entries(sources: int) -> tuple[Any, Any]:
             pos += u32(data, pos + 4, big)
         return n, pos, DONE, skipped
 
-    return pcap_pass, pcapng_pass
+    @njit(cache=True, nogil=True)
+    def indexed_pass(data: Bytes, index: NDArray[np.void], rows: NDArray[np.void], frames: Int) -> None:
+        """Decode frames whose places are known (dtype `RECORD`) into as many rows."""
+        _ = sources
+        for i in range(len(index)):
+            record, row = index[i], rows[i]
+            row.ts = record.ts
+            row.frame = frames + i + 1
+            row.offset = record.start
+            decode_frame(
+                data,
+                record.start,
+                np.int64(record.captured),
+                np.int64(record.wire),
+                np.int64(record.link),
+                row,
+            )
+
+    return pcap_pass, pcapng_pass, indexed_pass
 
 
-pcap_pass, pcapng_pass = _entries(_SOURCES)
+pcap_pass, pcapng_pass, indexed_pass = _entries(_SOURCES)

@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.evidence import pcap, pcapng
+from mmsforensics.evidence import netmon, pcap, pcapng, snoop
 from mmsforensics.evidence.files import Evidence
 from mmsforensics.evidence.problem import Problem
-from mmsforensics.packets.scan_pass import CONTROL, DONE, FULL, pcap_pass, pcapng_pass
+from mmsforensics.evidence.records import RECORD
+from mmsforensics.packets.scan_pass import CONTROL, DONE, FULL, indexed_pass, pcap_pass, pcapng_pass
 
 
 class Walk(Protocol):
@@ -18,6 +19,7 @@ class Walk(Protocol):
 
     link_types: list[int]
     problems: list[Problem]
+    notes: list[str]
     skipped: int
 
     def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
@@ -32,10 +34,21 @@ class Walk(Protocol):
 
 def begin_walk(evidence: Evidence) -> Walk | Problem | None:
     """Return the walk for the file's format: None if there is none, a problem if it cannot begin."""
-    if evidence.format == "pcap":
-        header = pcap.read_header(evidence.path, evidence.data)
-        return header if isinstance(header, Problem) else _PcapWalk(evidence, header)
-    return _PcapngWalk(evidence) if evidence.format == "pcapng" else None
+    path, data = evidence.path, evidence.data
+    match evidence.format:
+        case "pcap":
+            header = pcap.read_header(path, data)
+            return header if isinstance(header, Problem) else _PcapWalk(evidence, header)
+        case "pcapng":
+            return _PcapngWalk(evidence)
+        case "snoop":
+            link = snoop.read_header(path, data)
+            return link if isinstance(link, Problem) else _SnoopWalk(evidence, link)
+        case "netmon":
+            file = netmon.read_file(path, data)
+            return file if isinstance(file, Problem) else _NetmonWalk(evidence, file)
+        case _:
+            return None
 
 
 class _PcapWalk:
@@ -47,6 +60,7 @@ class _PcapWalk:
         self._tick = 1 if header.nanosecond else 1000
         self.link_types = [header.link]
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
         self.skipped = 0
 
     def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
@@ -54,7 +68,16 @@ class _PcapWalk:
         header, data = self._header, self._evidence.data
         pos = max(pos, pcap.FILE_HEADER)
         count, pos, code = pcap_pass(
-            data, pos, stop, rows, frames, header.big, self._tick, header.captured_limit, header.link
+            data,
+            pos,
+            stop,
+            rows,
+            frames,
+            header.big,
+            self._tick,
+            header.captured_limit,
+            header.link,
+            header.record_header,
         )
         if code in (DONE, FULL):
             return count, pos, True
@@ -71,6 +94,7 @@ class _PcapngWalk:
         self._section = pcapng.Section()
         self.link_types: list[int] = []
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
         self.skipped = 0
 
     def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
@@ -106,3 +130,68 @@ class _PcapngWalk:
             self._evidence.data, pos, stop, rows, frames, section.big, section.interfaces, section.count
         )
         return result
+
+
+class _SnoopWalk:
+    """The walk over a snoop file's records."""
+
+    def __init__(self, evidence: Evidence, link: int) -> None:
+        self._evidence = evidence
+        self.link_types = [link]
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.skipped = 0
+        self._drops = 0
+
+    def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
+        """See `Walk`."""
+        data = self._evidence.data
+        index = np.empty(len(rows), dtype=RECORD)
+        pos = max(pos, snoop.FILE_HEADER)
+        count, pos, code, drops = snoop.walk(data, pos, stop, self.link_types[0], index)
+        self._drops = max(self._drops, int(drops))  # cumulative [RFC 1761]
+        if self._drops:
+            self.notes = [f"the capturing program counted {self._drops} lost packets"]
+        indexed_pass(data, index[:count], rows, frames)
+        if code in (snoop.OK, snoop.FULL):
+            return count, pos, True
+        frame = frames + count + 1
+        self.problems.append(snoop.explain(self._evidence.path, data, pos, frame, code))
+        return count, pos, False
+
+
+class _NetmonWalk:
+    """The walk over the frames of a Network Monitor file."""
+
+    def __init__(self, evidence: Evidence, file: netmon.NetmonFile) -> None:
+        self._evidence = evidence
+        self._file = file
+        self._next = 0
+        self.link_types: list[int] = []
+        self.problems = file.problems
+        self.notes = file.notes
+        self.skipped = 0
+
+    def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
+        """See `Walk`."""
+        while True:
+            index, problem, alive = self._found(pos, stop, len(rows))
+            if len(index) or not alive or problem is not None:
+                break
+        indexed_pass(self._evidence.data, index, rows, frames)
+        for link in dict.fromkeys(index["link"].tolist()):
+            if link not in self.link_types:
+                self.link_types.append(link)
+        if problem is not None:
+            self.problems.append(problem)
+        after = int(index["start"][-1] + index["captured"][-1]) if len(index) else max(pos, stop)
+        return len(index), after, problem is None
+
+    def _found(self, pos: int, stop: int, room: int) -> tuple[NDArray[np.void], Problem | None, bool]:
+        """Find the next frames of a network, and whether there are more before `stop`."""
+        evidence, file = self._evidence, self._file
+        index, after, problem = netmon.find(evidence.path, evidence.data, file, self._next, pos, stop, room)
+        self.skipped += after - self._next - len(index)
+        more = after > self._next
+        self._next = after
+        return index, problem, more

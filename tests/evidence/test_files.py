@@ -59,8 +59,8 @@ def test_a_file_that_is_no_capture_is_a_problem_not_an_exception(tmp_path, conte
 
 
 def test_formats_of_other_programs_are_named(tmp_path):
-    with open_evidence(write(tmp_path / "a.cap", b"GMBU\0\2\1\0")) as evidence:
-        assert "Network Monitor" in evidence.problems[0].message
+    with open_evidence(write(tmp_path / "a.cap", b"XCP\0002.001")) as evidence:
+        assert "NetXRay" in evidence.problems[0].message
 
 
 def test_what_cannot_be_opened_raises_as_python_does(tmp_path):

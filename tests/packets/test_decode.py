@@ -39,7 +39,7 @@ def fast(frame, link=ETHERNET, wire=None):
     wire = len(frame) if wire is None else wire
     record = np.frombuffer(struct.pack("<IIII", 0, 0, len(frame), wire) + frame, np.uint8)
     rows = np.zeros(1, PACKET)
-    count, _, _ = pcap_pass(record, 0, len(record), rows, 0, False, 1000, 262144, link)
+    count, _, _ = pcap_pass(record, 0, len(record), rows, 0, False, 1000, 262144, link, 16)
     assert count == 1
     return rows[0]
 
