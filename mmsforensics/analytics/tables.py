@@ -55,6 +55,7 @@ TABLES: dict[str, Table] = {
             ("sha256", "string", "", "SHA-256 of the whole file, hex"),
             ("size", "uint64", "bytes", "size of the file"),
             ("format", "string", "", "pcap, pcapng, snoop, netmon, empty or unknown; told by content"),
+            ("wrapping", "list<string>", "", "how the file is compressed, from the outside in"),
             ("link_types", "list<string>", "", "link types of the frames, in order of appearance"),
             ("packets", "uint64", "frames", "frames read"),
             ("first_ts", "time", "ns", "earliest time stamp"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from mmsforensics.case.custody import append_entry, environment
 from mmsforensics.case.errors import CaseError
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, is_case, open_case
-from mmsforensics.evidence import Evidence, hash_file, open_evidence
+from mmsforensics.evidence import Evidence, hash_file, is_capture, open_evidence
 from mmsforensics.packets import CaptureScan
 
 
@@ -48,7 +48,8 @@ def analyze(
     Parameters
     ----------
     evidence : iterable of paths
-        Capture files, or folders, whose files are taken in order of name.
+        Capture files, compressed or not, or folders, whose captures are taken in order of name; what else
+        lies in a folder is passed over. What is a capture its first bytes tell, or in a folder its name.
     out : path
         The case folder. It may not exist, or be a case, which is then replaced; its custody log goes on.
     progress : callable, optional
@@ -73,7 +74,7 @@ def analyze(
         raise CaseError(f"{parent}: no such folder to put the case in")
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=parent))
     work.chmod(0o755)
-    scans = _Scans(paths, progress)
+    scans = _Scans(paths, progress, work)
     try:
         scans.start()
         # Loaded only now: the first capture is being hashed meanwhile.
@@ -102,7 +103,7 @@ def evidence_paths(evidence: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for given in evidence:
         path = Path(given)
         if path.is_dir():
-            paths += sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in CAPTURE_SUFFIXES)
+            paths += sorted(p for p in path.iterdir() if p.is_file() and is_evidence(p))
         else:
             paths.append(path)
     if not paths:
@@ -115,8 +116,13 @@ def evidence_paths(evidence: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return paths
 
 
-CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".ntar")
-"""What is taken for evidence when a folder is given; a file named by itself is judged by content alone."""
+CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".ntar", ".snoop")
+"""Files in a folder that are evidence by their name, even if damage has made their beginning unknown."""
+
+
+def is_evidence(path: Path) -> bool:
+    """Whether a file in a folder is meant: by its content, or by its name."""
+    return path.suffix.lower() in CAPTURE_SUFFIXES or (os.access(path, os.R_OK) and is_capture(path))
 
 
 @dataclass(slots=True)
@@ -139,8 +145,9 @@ class _Reporter:
 class _Scans:
     """The scans of all captures, one after the other; the first is opened, and hashed, ahead of its turn."""
 
-    def __init__(self, paths: list[Path], progress: Callable[[Progress], None] | None) -> None:
+    def __init__(self, paths: list[Path], progress: Callable[[Progress], None] | None, spool: Path) -> None:
         self._paths = paths
+        self._spool = spool
         self._progress = progress
         self._total = sum(p.stat().st_size for p in paths)
         self._before = 0
@@ -162,7 +169,7 @@ class _Scans:
     def _open(self, number: int) -> tuple[Evidence, CaptureScan]:
         path = self._paths[number]
         report = _Reporter(self._progress, str(path), number + 1, len(self._paths), self._before, self._total)
-        evidence = open_evidence(path)
+        evidence = open_evidence(path, spool=self._spool)
         return evidence, CaptureScan(evidence, progress=report.advance)
 
     def close(self) -> None:

@@ -91,6 +91,7 @@ def _capture_row(
             "sha256": summary.sha256,
             "size": evidence.size,
             "format": evidence.format,
+            "wrapping": list(evidence.wrapping),
             "link_types": [link_type_name(d) for d in summary.link_types],
             "packets": summary.packets,
             "first_ts": summary.first_ts,

@@ -3,8 +3,8 @@
 The room knows how captures are written to disk and nothing of what the packets in them hold.
 """
 
-from mmsforensics.evidence.files import Evidence, open_evidence
+from mmsforensics.evidence.files import Evidence, is_capture, open_evidence
 from mmsforensics.evidence.hashing import hash_file
 from mmsforensics.evidence.problem import Problem
 
-__all__ = ["Evidence", "Problem", "hash_file", "open_evidence"]
+__all__ = ["Evidence", "Problem", "hash_file", "is_capture", "open_evidence"]

@@ -7,14 +7,15 @@ import errno
 import mmap
 import os
 import stat
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import numpy as np
 
-from mmsforensics.evidence.formats import Bytes, Format, describe, recognise
+from mmsforensics.evidence.formats import Bytes, Format, Wrapping, describe, recognise, wrapping_of
 from mmsforensics.evidence.problem import Problem
 
 RECOGNISED = "a pcap, pcapng, snoop or Network Monitor file header"
@@ -24,32 +25,28 @@ SHOWN = 16
 """Bytes of an unknown file's beginning that its problem quotes."""
 
 
-@dataclass(slots=True, eq=False)
-class Evidence:
-    """One evidence file, mapped into memory read-only. A context manager: the map is closed with it."""
+MAX_WRAPPINGS = 3
+"""How often a file may be compressed again before it is given up."""
 
-    path: str
-    """The file, as the caller named it."""
-    size: int
-    """Bytes, when it was opened."""
-    format: Format
-    data: Bytes
-    """The whole file, shape (size,), read-only; pages are read when touched."""
-    problems: tuple[Problem, ...] = ()
-    """Why the file cannot be read at all, if so."""
-    sha256: str | None = None
-    """Lower-case hexadecimal, set when a scan has gone through the whole file."""
-    _map: mmap.mmap | None = field(default=None, repr=False)
 
-    def __enter__(self) -> Self:
-        """Return the evidence."""
-        return self
+class Mapped:
+    """A file mapped into memory read-only."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self.close()
+    __slots__ = ("_map", "data")
+
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._map: mmap.mmap | None = None
+        self.data: Bytes = _nothing()
+        """The whole file, shape (size,), read-only; pages are read when touched."""
+        size = os.fstat(file.fileno()).st_size if file is not None else 0
+        if file is None or size == 0:
+            return
+        self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_SEQUENTIAL"):
+            self._map.madvise(
+                mmap.MADV_SEQUENTIAL
+            )  # reads further ahead: half the time where nothing is cached
+        self.data = np.frombuffer(self._map, dtype=np.uint8)
 
     def close(self) -> None:
         """Let go of the map; arrays that still look into it keep it alive and stay sound."""
@@ -70,13 +67,66 @@ class Evidence:
             self._map.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
-def open_evidence(path: str | os.PathLike[str]) -> Evidence:
+@dataclass(slots=True, eq=False)
+class Evidence:
+    """One evidence file, mapped into memory read-only. A context manager: the map is closed with it."""
+
+    path: str
+    """The file, as the caller named it."""
+    format: Format
+    """Of the content."""
+    file: Mapped
+    """The file itself, which is what its hash is of."""
+    content: Mapped
+    """What is in it: the same, unless the file is compressed."""
+    problems: tuple[Problem, ...] = ()
+    """Why the file cannot be read (to its end), if so."""
+    wrapping: tuple[Wrapping, ...] = ()
+    """How it is compressed, from the outside in."""
+    sha256: str | None = None
+    """Lower-case hexadecimal, set when a scan has gone through the whole file."""
+    size: int = field(init=False)
+    """Bytes of the file, when it was opened."""
+
+    def __post_init__(self) -> None:
+        """Keep the size: the maps forget it when they are closed."""
+        self.size = len(self.file.data)
+
+    @property
+    def data(self) -> Bytes:
+        """The content."""
+        return self.content.data
+
+    @property
+    def label(self) -> str:
+        """The file, and that offsets in it are those of the unpacked content if they are."""
+        return f"{self.path} (unpacked)" if self.wrapping else self.path
+
+    def __enter__(self) -> Self:
+        """Return the evidence."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        self.file.close()
+        self.content.close()
+
+
+def open_evidence(path: str | os.PathLike[str], *, spool: str | os.PathLike[str] | None = None) -> Evidence:
     """Open an evidence file for reading.
 
     Parameters
     ----------
     path : str or path-like
         A regular file. Its name plays no part in what it is taken for.
+    spool : str or path-like, optional
+        Folder in which compressed evidence is unpacked, into a file without a name.
 
     Returns
     -------
@@ -86,26 +136,57 @@ def open_evidence(path: str | os.PathLike[str]) -> Evidence:
     Raises
     ------
     FileNotFoundError, PermissionError, IsADirectoryError, OSError
-        The file cannot be opened, or is not a regular file.
+        The file cannot be opened, or is not a regular file; there is no room to unpack it.
     """
     name = os.fspath(path)
     if not stat.S_ISREG(Path(name).stat().st_mode) and not Path(name).is_dir():  # opening a pipe would block
         raise OSError(errno.EINVAL, "not a regular file", name)
     with Path(name).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            problem = Problem(name, 0, None, RECOGNISED, "an empty file")
-            return Evidence(name, 0, "empty", _nothing(), (problem,))
-        mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    if hasattr(mmap, "MADV_SEQUENTIAL"):
-        mapped.madvise(mmap.MADV_SEQUENTIAL)  # reads further ahead: half the time where nothing is cached yet
-    data = np.frombuffer(mapped, dtype=np.uint8)
-    head = data[:SHOWN].tobytes()
-    kind = recognise(head)
-    problems: tuple[Problem, ...] = ()
-    if kind == "unknown":
-        problems = (Problem(name, 0, None, RECOGNISED, describe(head)),)
-    return Evidence(name, size, kind, data, problems, None, mapped)
+        mapped = content = Mapped(file)
+    wrappings: list[Wrapping] = []
+    problems: list[Problem] = []
+    while (kind := wrapping_of(_head(content))) is not None and len(wrappings) < MAX_WRAPPINGS:
+        content, found = _unpacked(name, content, kind, spool, first=not wrappings)
+        wrappings.append(kind)
+        problems += found
+    head = _head(content)
+    form = recognise(head)
+    label = f"{name} (unpacked)" if wrappings else name
+    if form == "empty":
+        problems.append(Problem(label, 0, None, RECOGNISED, "an empty file"))
+    elif form == "unknown":
+        problems.append(Problem(label, 0, None, RECOGNISED, describe(head)))
+    return Evidence(name, form, mapped, content, tuple(problems), tuple(wrappings))
+
+
+def is_capture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like a capture, or like compressed data that may hold one."""
+    with Path(path).open("rb", buffering=0) as file:
+        head = file.read(SHOWN)
+    return wrapping_of(head) is not None or recognise(head) not in ("empty", "unknown")
+
+
+def _head(content: Mapped) -> bytes:
+    return content.data[:SHOWN].tobytes()
+
+
+def _unpacked(
+    name: str, content: Mapped, kind: Wrapping, spool: str | os.PathLike[str] | None, *, first: bool
+) -> tuple[Mapped, list[Problem]]:
+    """Unpack one layer."""
+    from mmsforensics.evidence.wrapping import unpack  # loaded only where it is needed
+
+    if first:
+        file, problems = unpack(name, kind, spool)
+    else:
+        with tempfile.NamedTemporaryFile(dir=spool) as layer:  # decompressors want a file with a name
+            layer.write(content.data.data)
+            layer.flush()
+            file, problems = unpack(layer.name, kind, spool)
+            problems = [replace(p, path=name) for p in problems]
+        content.close()
+    with file:
+        return Mapped(file), problems
 
 
 def _nothing() -> Bytes:

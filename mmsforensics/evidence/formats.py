@@ -12,6 +12,18 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 Format = Literal["pcap", "pcapng", "snoop", "netmon", "unknown", "empty"]
 
+Wrapping = Literal["gzip", "zstd", "lz4", "xz", "bzip2"]
+"""How a capture may be compressed."""
+
+WRAPPINGS: Final[dict[bytes, Wrapping]] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\xfd7zXZ\0": "xz",
+    b"BZh": "bzip2",
+}
+"""First bytes of compressed data [RFC 1952, RFC 8878, LZ4 frame format, XZ file format; bzip2]."""
+
 PCAP_MAGICS: Final = {
     b"\xa1\xb2\xc3\xd4": (True, False),
     b"\xd4\xc3\xb2\xa1": (False, False),
@@ -40,10 +52,6 @@ FOREIGN: Final = {
     b"XCP\0": "a NetXRay or Sniffer file",
     b"TRSNIFF data": "a Network General Sniffer file",
     b"btsnoop\0": "a Bluetooth snoop file",
-    b"\x1f\x8b": "gzip-compressed data",
-    b"\x28\xb5\x2f\xfd": "Zstandard-compressed data",
-    b"\xfd7zXZ": "xz-compressed data",
-    b"BZh": "bzip2-compressed data",
     b"PK\x03\x04": "a ZIP archive",
 }
 """First bytes of files that an examiner may take for a capture this package reads, and what they are."""
@@ -55,6 +63,11 @@ def describe(head: bytes) -> str:
         if head.startswith(magic):
             return f"{name} (bytes {head.hex(' ')})"
     return f"bytes {head.hex(' ')}"
+
+
+def wrapping_of(head: bytes) -> Wrapping | None:
+    """Tell by its first bytes how a file is compressed."""
+    return next((kind for magic, kind in WRAPPINGS.items() if head.startswith(magic)), None)
 
 
 def recognise(head: bytes) -> Format:

@@ -45,7 +45,8 @@ class BackgroundHash:
         with self._changed:
             self._reached = pos
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._stopped or pos - self._hashed <= LEASH)
+            if not self._evidence.wrapping:
+                self._changed.wait_for(lambda: self._stopped or pos - self._hashed <= LEASH)
 
     def finish(self) -> str:
         """Wait for the end of the file and return its SHA-256 in lower-case hexadecimal."""
@@ -72,16 +73,17 @@ class BackgroundHash:
                 self._changed.notify_all()
 
     def _hash(self) -> None:
-        evidence, data = self._evidence, self._evidence.data
+        evidence, data = self._evidence, self._evidence.file.data
+        leash = evidence.size if evidence.wrapping else LEASH  # unpacked bytes are others than those hashed
         for start in range(0, evidence.size, MAPPED_CHUNK):
             stop = min(start + MAPPED_CHUNK, evidence.size)
             with self._changed:
-                while start - self._reached > LEASH and not self._stopped:
+                while start - self._reached > leash and not self._stopped:
                     self._changed.wait()
                 if self._stopped:
                     return
             self._digest.update(data[start:stop].data)
-            evidence.release(start, stop)
+            evidence.file.release(start, stop)
             with self._changed:
                 self._hashed = stop
                 self._changed.notify_all()

@@ -105,7 +105,7 @@ class CaptureScan:
         self._walk: Walk | None = None
         self._hash: BackgroundHash | None = None
         self._problems = list(evidence.problems)
-        self._truncated = False
+        self._truncated = bool(evidence.problems) and evidence.format not in ("empty", "unknown")
         self._begun = False
 
     def start(self) -> None:
@@ -132,19 +132,20 @@ class CaptureScan:
             self._begin()
             pos, alive = 0, self._walk is not None
             rows_per_byte = 1 / FIRST_GUESS
-            for start in range(0, evidence.size, self._window):
-                stop = min(start + self._window, evidence.size)
+            size = len(evidence.data)
+            for start in range(0, size, self._window):
+                stop = min(start + self._window, size)
                 while alive and pos < stop:
                     batch, after, alive = self._step(pos, stop, rows_per_byte)
                     if batch is not None:
                         rows_per_byte = len(batch.rows) / (after - pos)
                         yield batch
                     pos = after
-                evidence.release(start, stop)
+                evidence.content.release(start, stop)
                 if self._hash is not None:
                     self._hash.reach(stop)
                 if self._progress is not None:
-                    self._progress(stop - start)
+                    self._progress(evidence.size * stop // size - evidence.size * start // size)
             if self._hash is not None:
                 evidence.sha256 = self._hash.finish()
         finally:

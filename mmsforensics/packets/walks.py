@@ -34,7 +34,7 @@ class Walk(Protocol):
 
 def begin_walk(evidence: Evidence) -> Walk | Problem | None:
     """Return the walk for the file's format: None if there is none, a problem if it cannot begin."""
-    path, data = evidence.path, evidence.data
+    path, data = evidence.label, evidence.data
     match evidence.format:
         case "pcap":
             header = pcap.read_header(path, data)
@@ -82,7 +82,7 @@ class _PcapWalk:
         if code in (DONE, FULL):
             return count, pos, True
         frame = frames + count + 1
-        self.problems.append(pcap.explain(self._evidence.path, data, pos, frame, code, header))
+        self.problems.append(pcap.explain(self._evidence.label, data, pos, frame, code, header))
         return count, pos, False
 
 
@@ -99,7 +99,7 @@ class _PcapngWalk:
 
     def step(self, pos: int, stop: int, rows: NDArray[np.void], frames: int) -> tuple[int, int, bool]:
         """See `Walk`."""
-        section, path, data = self._section, self._evidence.path, self._evidence.data
+        section, path, data = self._section, self._evidence.label, self._evidence.data
         total = 0
         while True:
             if pos == 0:
@@ -156,7 +156,7 @@ class _SnoopWalk:
         if code in (snoop.OK, snoop.FULL):
             return count, pos, True
         frame = frames + count + 1
-        self.problems.append(snoop.explain(self._evidence.path, data, pos, frame, code))
+        self.problems.append(snoop.explain(self._evidence.label, data, pos, frame, code))
         return count, pos, False
 
 
@@ -190,7 +190,7 @@ class _NetmonWalk:
     def _found(self, pos: int, stop: int, room: int) -> tuple[NDArray[np.void], Problem | None, bool]:
         """Find the next frames of a network, and whether there are more before `stop`."""
         evidence, file = self._evidence, self._file
-        index, after, problem = netmon.find(evidence.path, evidence.data, file, self._next, pos, stop, room)
+        index, after, problem = netmon.find(evidence.label, evidence.data, file, self._next, pos, stop, room)
         self.skipped += after - self._next - len(index)
         more = after > self._next
         self._next = after

@@ -73,7 +73,7 @@ def test_what_cannot_be_opened_raises_as_python_does(tmp_path):
 def test_data_held_by_somebody_outlives_the_file(tmp_path):
     evidence = open_evidence(write(tmp_path / "a.pcap", pcap_bytes(FRAMES)))
     held = evidence.data[:4]
-    evidence.release(0, evidence.size)
+    evidence.content.release(0, evidence.size)
     evidence.close()
     assert held.tobytes() == bytes.fromhex("d4c3b2a1")
 
