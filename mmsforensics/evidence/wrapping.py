@@ -64,7 +64,7 @@ def unpack(
     limit = max(Path(path).stat().st_size * MAX_RATIO, ROOM)
     out = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115  # the caller closes it
     try:
-        damage = _copy(lambda: _reader(path, kind), out, limit)
+        damage = _copy(lambda careful: _reader(path, kind, careful=careful), out, limit)
         problems = []
         size = out.tell()
         if damage:
@@ -79,11 +79,12 @@ def unpack(
     return out, problems
 
 
-def _reader(path: str, kind: Wrapping) -> Reader:
+def _reader(path: str, kind: Wrapping, *, careful: bool) -> Reader:
     if kind == "gzip":
-        from isal import igzip_threaded
+        from isal import igzip, igzip_threaded
 
-        opened: Reader = igzip_threaded.open(path, "rb", threads=1)  # a thread unpacks while we write
+        # A thread unpacks while we write, but on damage it keeps back all that waits.
+        opened: Reader = igzip.open(path, "rb") if careful else igzip_threaded.open(path, "rb", threads=1)
         return opened
     if kind == "xz":
         import lzma
@@ -95,15 +96,15 @@ def _reader(path: str, kind: Wrapping) -> Reader:
     return stream
 
 
-def _copy(begin: Callable[[], Reader], out: IO[bytes], limit: int) -> str:
+def _copy(begin: Callable[[bool], Reader], out: IO[bytes], limit: int) -> str:
     """Unpack up to `limit` bytes; returns what is wrong with the data, empty when nothing is.
 
     Decompressors that fail keep back what they had already unpacked in that call. Then the file is unpacked
     again up to there, and on byte by byte.
     """
-    damage = _read_on(begin(), out, PART, limit)
+    damage = _read_on(begin(False), out, PART, limit)
     if damage:
-        reader, done = begin(), out.tell()
+        reader, done = begin(True), out.tell()
         while done:
             done -= len(reader.read(min(done, PART)))
         _read_on(reader, out, 1, limit)
