@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
@@ -63,9 +64,63 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
 
 @main.command()
-@CASE
-def info(case: Path) -> None:
-    """Say what a case holds and rests on."""
+@click.argument("what", nargs=-1, required=True, type=click.Path(path_type=Path))
+def info(what: tuple[Path, ...]) -> None:
+    """Say what a case holds and rests on, or describe captures without making a case.
+
+    WHAT is a case folder, or capture files.
+    """
+    sound = [_info_case(path) if path.is_dir() else _info_capture(path) for path in what]
+    sys.exit(DONE if all(sound) else INCOMPLETE)
+
+
+def _info_capture(path: Path) -> bool:
+    """Describe a capture; returns whether it could be read whole."""
+    from mmsforensics.case.survey import survey
+    from mmsforensics.cli.text import printable
+    from mmsforensics.packets import link_type_name
+
+    try:
+        found = survey(path)
+    except OSError as error:
+        _fail(f"{path}: {error.strerror or error}")
+    scan = found.scan
+    times = [_ns(t) for t in (scan.first_ts, scan.last_ts)]
+    rows = {
+        "file": found.path,
+        "size": f"{found.size:,} bytes",
+        "format": " in ".join((found.format, *reversed(found.wrapping))),
+        "links": ", ".join(link_type_name(d) for d in scan.link_types),
+        "frames": f"{scan.packets:,}",
+        "first": times[0],
+        "last": times[1],
+        "TCP or UDP": f"{scan.decoded:,} frames in {found.flows:,} flows",
+        "other": f"{scan.other:,} other, {scan.fragments:,} IP fragments, {scan.malformed:,} malformed",
+        "Windows Media": f"{len(found.sessions)} sessions",
+    }
+    _print_table("Capture", ["what", "is"], [list(row) for row in rows.items()])
+    for session in sorted(found.sessions, key=lambda s: s.number):
+        click.echo(
+            f"  {session.transport}  {printable(session.url)}  {session.packets_received:,} packets, "
+            f"{session.packets_missing:,} missing  ({printable(session.outcome)})"
+        )
+    for note in scan.notes:
+        click.echo(f"note: {printable(note)}")
+    for problem in scan.problems:
+        click.echo(f"warning: {printable(problem.message)}", err=True)
+    return not scan.problems
+
+
+def _ns(ts: int | None) -> str:
+    """A time stamp as text, exact to the nanosecond."""
+    if ts is None:
+        return "-"
+    seconds, rest = divmod(ts, 1_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
+
+
+def _info_case(case: Path) -> bool:
     opened = _open(case)
     captures = _rows(opened, "captures")
     _print_table(
@@ -95,6 +150,8 @@ def info(case: Path) -> None:
         ):
             if capture[column]:
                 click.echo(f"note: {capture['capture_id']}: {capture[column]:,} {meaning}")
+        for note in cast("list[str]", capture["notes"]):
+            click.echo(f"note: {capture['capture_id']}: {note}")
     click.echo()
     from mmsforensics.analytics import TABLES
 
@@ -103,6 +160,7 @@ def info(case: Path) -> None:
         ["table", "rows", "holds"],
         [[t.name, f"{opened.arrow(t.name).count_rows():,}", t.doc] for t in TABLES.values()],
     )
+    return True
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -164,3 +165,21 @@ def test_readme_names_only_commands_that_exist():
     }
     assert named <= set(main.commands)
     assert Path(ROOT / "notebooks" / "first_look.ipynb").exists()
+
+
+def test_info_of_captures_makes_no_case(tmp_path):
+    """Also of compressed and of damaged ones."""
+    capture = ROOT / "sample_data" / "mmst_mplayer_audio_unicode.pcap"
+    packed = tmp_path / "a.gz"
+    packed.write_bytes(gzip.compress(capture.read_bytes()))
+    done = run("info", capture, packed)
+    assert done.exit_code == 0
+    assert done.output.count("33 packets, 0 missing  (completed)") == 2
+    assert "pcap in gzip" in done.output
+    assert "176" in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["a.gz"]
+    packed.write_bytes(capture.read_bytes()[:-7])
+    done = run("info", packed)
+    assert done.exit_code == 1
+    assert "warning:" in done.output
+    assert run("info", tmp_path / "nothing.pcap").exit_code == 2
