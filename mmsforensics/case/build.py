@@ -1,27 +1,31 @@
 """Captures in; tables, media and the manifest of a case out.
 
-What is wrong with one capture costs that capture what lies behind the damage, and nothing else.
+What is wrong with one capture costs that capture what is damaged, and nothing else.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mmsforensics.case.frames import FrameBook
+from mmsforensics.case.intake import CaptureFacts, Intake
 from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore
-from mmsforensics.evidence import Evidence
-from mmsforensics.packets import CaptureScan, link_type_name
-from mmsforensics.sessions import SessionRoom
-from mmsforensics.streams import FlowTable
+from mmsforensics.case.world import World
+from mmsforensics.evidence import hash_file
+from mmsforensics.packets import link_type_name
+from mmsforensics.packets.duplicates import ClockDifference, Duplicates
+from mmsforensics.packets.merge import CaptureSet, Member, first_time, in_order
 
 
-def build(work: Path, scans: Iterable[tuple[Evidence, CaptureScan]]) -> list[dict[str, object]]:
+def build(work: Path, intake: Intake) -> list[dict[str, object]]:
     """Analyse captures into the folder `work`.
 
     Returns
@@ -30,20 +34,53 @@ def build(work: Path, scans: Iterable[tuple[Evidence, CaptureScan]]) -> list[dic
         For each capture its row of the manifest.
     """
     spool = work / "spool"
-    spool.mkdir()
+    spool.mkdir(exist_ok=True)
     store = TableStore(work)
-    captures = []
+    count = len(intake.sources)
+    book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
+    duplicates = Duplicates() if count > 1 else None
     with ThreadPoolExecutor(1, thread_name_prefix="media-writer") as hasher:
         try:
-            for number, (evidence, scan) in enumerate(scans, start=1):
-                captures.append(_capture(work, spool, store, evidence, scan, number, hasher))
+            waiting = deque(in_order(_members(intake)))
+            anomalies: dict[int, list[str]] = {}
+            while waiting:
+                recorder = CaseRecorder(work, spool, store, book, hasher)
+                world = World(recorder, book.stitched, book.count)
+                for batch in CaptureSet(waiting, book.numbering, duplicates):
+                    world.feed(batch)
+                world.finish()
+                recorder.flush()
+                for frame, text in world.anomalies:
+                    capture, local = book.numbering.locate_one(frame)
+                    anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            captures = [
+                _capture_row(store, book, intake.facts(n), n, duplicates, anomalies.get(n, []))
+                for n in range(count)
+            ]
             tables = store.close()
         except BaseException:
             store.abort()
             raise
     shutil.rmtree(spool)
-    write_manifest(work, captures, tables, _media_hashes(work))
+    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work))
     return captures
+
+
+def _members(intake: Intake) -> list[Member]:
+    numbers = range(len(intake.sources))
+    if len(numbers) == 1:  # its order is no question
+        return [Member(0, None, partial(intake.read, 0))]
+    return [Member(n, first_time(intake.times(n)), partial(intake.read, n)) for n in numbers]
+
+
+def _containers(intake: Intake) -> list[dict[str, object]]:
+    """The archives in which captures lay."""
+    names = dict.fromkeys(s.container for s in intake.sources if s.container is not None)
+    return [
+        {"path": name, "size": Path(name).stat().st_size, "sha256": hash_file(name)}
+        for name in names
+        if Path(name).is_file()
+    ]
 
 
 def _media_hashes(work: Path) -> dict[str, str]:
@@ -52,64 +89,60 @@ def _media_hashes(work: Path) -> dict[str, str]:
     return {row["path"]: row["sha256"] for row in table.to_pylist()}
 
 
-def _capture(
-    work: Path,
-    spool: Path,
-    store: TableStore,
-    evidence: Evidence,
-    scan: CaptureScan,
-    number: int,
-    hasher: ThreadPoolExecutor,
-) -> dict[str, object]:
-    """Analyse one capture; returns its row of the manifest."""
-    capture_id = f"c{number:03d}"
-    recorder = CaseRecorder(work, spool, store, capture_id, hasher)
-    flows = FlowTable()
-    room = SessionRoom(recorder)
-    for batch in scan:
-        room.feed(flows.feed(batch))
-    room.finish()
-    recorder.flush()
-    return _capture_row(store, evidence, scan, flows, room, capture_id)
-
-
 def _capture_row(
     store: TableStore,
-    evidence: Evidence,
-    scan: CaptureScan,
-    flows: FlowTable,
-    room: SessionRoom,
-    capture_id: str,
+    book: FrameBook,
+    facts: CaptureFacts,
+    number: int,
+    duplicates: Duplicates | None,
+    anomalies: list[str],
 ) -> dict[str, object]:
-    summary = scan.summary
-    problems = [p.message for p in summary.problems]
+    scan, source, capture_id = facts.scan, facts.source, book.capture_ids[number]
+    problems = [p.message for p in facts.problems]
+    clocks = duplicates.clocks(number) if duplicates is not None else []
+    clock = clocks[0] if clocks else None
+    notes = [*scan.notes, *anomalies, *(_clock_note(book, c) for c in clocks)]
     store.append_row(
         "captures",
         {
             "capture_id": capture_id,
-            "path": str(evidence.path),
-            "sha256": summary.sha256,
-            "size": evidence.size,
-            "format": evidence.format,
-            "wrapping": list(evidence.wrapping),
-            "link_types": [link_type_name(d) for d in summary.link_types],
-            "packets": summary.packets,
-            "first_ts": summary.first_ts,
-            "last_ts": summary.last_ts,
-            "truncated": summary.truncated,
+            "path": source.name,
+            "container": source.container,
+            "sha256": scan.sha256,
+            "size": facts.size,
+            "format": facts.format,
+            "wrapping": list(facts.wrapping),
+            "link_types": [link_type_name(d) for d in scan.link_types],
+            "packets": scan.packets,
+            "first_ts": scan.first_ts,
+            "last_ts": scan.last_ts,
+            "truncated": scan.truncated or bool(source.problems),
             "problems": problems,
-            "notes": list(summary.notes),
-            "frames_fragment": summary.fragments,
-            "frames_malformed": summary.malformed,
-            "flows": flows.flows_seen,
-            "unclaimed_datagrams": room.unclaimed_datagrams,
-            "undecided_dropped": flows.pool_dropped,
+            "notes": notes,
+            "frames_fragment": scan.fragments,
+            "packets_incomplete": book.counted("packets_incomplete", number),
+            "frames_malformed": scan.malformed,
+            "frames_duplicate": duplicates.count(number) if duplicates is not None else 0,
+            "clock_offset_ns": clock.median if clock else None,
+            "clock_reference": book.capture_ids[clock.other] if clock else None,
+            "flows": book.counted("flows", number),
+            "unclaimed_datagrams": book.counted("unclaimed_datagrams", number),
+            "undecided_dropped": book.counted("undecided_dropped", number),
         },
     )
     return {
         "capture_id": capture_id,
-        "path": str(evidence.path),
-        "size": evidence.size,
-        "sha256": summary.sha256,
+        "path": source.name,
+        "container": source.container,
+        "streamed": source.streamed,
+        "size": facts.size,
+        "sha256": scan.sha256,
         "problems": problems,
     }
+
+
+def _clock_note(book: FrameBook, clock: ClockDifference) -> str:
+    return (
+        f"its clock is {clock.median / 1e9:+.9f} s from that of {book.capture_ids[clock.other]}, by "
+        f"{clock.frames} frames that both hold (from {clock.least / 1e9:+.9f} to {clock.most / 1e9:+.9f} s)"
+    )

@@ -16,10 +16,15 @@ from mmsforensics.evidence import hash_file
 def write_manifest(
     root: Path,
     captures: Sequence[Mapping[str, object]],
+    containers: Sequence[Mapping[str, object]],
     tables: Sequence[WrittenTable],
     media: Mapping[str, str],
 ) -> None:
-    """Write the manifest. `media` gives the hashes of files that were hashed as they were written."""
+    """Write the manifest.
+
+    `containers` are archives that evidence lay in; `media` gives the hashes of files that were hashed as they
+    were written.
+    """
     content = {t.path: t for t in tables}
     outputs = []
     for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name not in (MANIFEST, CUSTODY)):
@@ -40,6 +45,7 @@ def write_manifest(
         "schema_version": SCHEMA_VERSION,
         "parameters": {"overlap_policy": "first"},
         "evidence": list(captures),
+        "containers": list(containers),
         "outputs": outputs,
     }
     (root / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")

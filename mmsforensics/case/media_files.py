@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header
+from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.playable import make_playable
 from mmsforensics.case.store import TableStore
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
@@ -39,7 +40,6 @@ class MediumNames:
     """How a medium is called."""
 
     session_id: str
-    capture_id: str
     number: int
     """Running number in the session, from 1."""
     stem: str
@@ -134,12 +134,14 @@ class MediumFile:
         root: Path,
         spool: Path,
         store: TableStore,
+        book: FrameBook,
         names: MediumNames,
         header: bytes,
         hasher: ThreadPoolExecutor,
     ) -> None:
         self._root = root
         self._store = store
+        self._book = book
         self._names = names
         self._header_bytes = header
         self._hasher = hasher
@@ -245,29 +247,32 @@ class MediumFile:
 
     def _packet_rows(self, media_id: str) -> None:
         for rows in self._packets.batches():
-            append_packets(self._store, rows, self._names.session_id, self._names.capture_id, media_id)
+            append_packets(self._store, self._book, rows, self._names.session_id, media_id)
 
     def _provenance(self, media_id: str, rows: NDArray[np.void]) -> None:
-        nowhere = rows["frame"] == 0
+        rows = self._book.stitched.expand(rows)
+        capture_ids, frames = self._book.columns(rows["frame"])
         self._store.append(
             "provenance",
             {
                 "media_id": pa.repeat(media_id, len(rows)),
                 "file_offset": rows["file_offset"],
                 "length": rows["length"],
-                "capture_id": _where(self._names.capture_id, ~nowhere),
-                "frame": pa.array(np.ascontiguousarray(rows["frame"]), mask=nowhere),
-                "frame_offset": pa.array(np.ascontiguousarray(rows["frame_offset"]), mask=nowhere),
+                "capture_id": capture_ids,
+                "frame": frames,
+                "frame_offset": pa.array(np.ascontiguousarray(rows["frame_offset"]), mask=rows["frame"] == 0),
                 "kind": ORIGIN_NAMES.take(pa.array(np.ascontiguousarray(rows["kind"]))),
             },
         )
 
 
 def append_packets(
-    store: TableStore, rows: NDArray[np.void], session_id: str, capture_id: str, media_id: str | None
+    store: TableStore, book: FrameBook, rows: NDArray[np.void], session_id: str, media_id: str | None
 ) -> None:
     """Add rows of MEDIA_PACKET to the table `media_packets`; without a file their offset is null."""
     n = len(rows)
+    capture_ids, frames = book.columns(rows["frame"])
+    first_capture_ids, first_frames = book.columns(book.stitched.first_frames(rows["first_frame"]))
     absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
         "session_id": pa.repeat(session_id, n),
@@ -276,9 +281,10 @@ def append_packets(
         "ts": rows["ts"],
         "size": rows["size"],
         "file_offset": pa.array(np.ascontiguousarray(rows["file_offset"]), mask=absent),
-        "frame": rows["frame"],
-        "capture_id": pa.repeat(capture_id, n),
-        "first_frame": rows["first_frame"],
+        "frame": frames,
+        "capture_id": capture_ids,
+        "first_frame": first_frames,
+        "first_capture_id": first_capture_ids,
         "duration_ms": pa.array(np.ascontiguousarray(rows["duration_ms"]), mask=rows["sound"] == 0),
         "sequence": rows["sequence"],
         "incarnation": rows["incarnation"],
@@ -287,8 +293,3 @@ def append_packets(
     if media_id is not None:
         columns["media_id"] = pa.repeat(media_id, n)
     store.append("media_packets", columns)
-
-
-def _where(text: str, here: NDArray[np.bool_]) -> pa.Array:
-    """A text in the rows marked, null elsewhere."""
-    return pa.array([text]).take(pa.array(np.zeros(len(here), dtype=np.int8), mask=~here))

@@ -1,42 +1,50 @@
-"""What the sessions of one capture tell, written into the case."""
+"""What sessions tell, written into the case."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsforensics.analytics import community_id
+from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore
-from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary
+from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
 
 
 class CaseRecorder:
-    """A `Recorder` for the sessions of one capture."""
+    """A `Recorder` for the sessions of captures that belong together."""
 
     def __init__(
-        self, root: Path, spool: Path, store: TableStore, capture_id: str, hasher: ThreadPoolExecutor
+        self, root: Path, spool: Path, store: TableStore, book: FrameBook, hasher: ThreadPoolExecutor
     ) -> None:
         self._root = root
         self._spool = spool
         self._store = store
-        self._capture_id = capture_id
+        self._book = book
         self._hasher = hasher
+        self._ids: dict[int, str] = {}
+        self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
-        self.sessions: list[SessionSummary] = []
-        self.media = 0
         self._events: list[tuple[str, Event]] = []
 
-    def session_id(self, number: int) -> str:
-        """Identifier of a session in the case."""
-        return f"{self._capture_id}-s{number:04d}"
+    def begin(self, session: int, first_frame: int) -> None:
+        """Name a session, by the capture in which its flow began."""
+        capture_id, _ = self._book.one(first_frame)
+        self._sessions_of[capture_id] += 1
+        self._ids[session] = f"{capture_id}-s{self._sessions_of[capture_id]:04d}"
 
     def event(self, session: int, event: Event) -> None:
         """Record an event of session number `session`."""
-        self._events.append((self.session_id(session), event))
+        self._events.append((self._ids[session], event))
         if len(self._events) >= 4096:
             self.flush()
 
@@ -45,39 +53,53 @@ class CaseRecorder:
         events, self._events = self._events, []
         if not events:
             return
+        capture_ids, frames = self._book.columns(np.array([e.frame for _, e in events], dtype=np.int64))
+        told = [self._told(e) for _, e in events]
         self._store.append(
             "events",
             {
                 "session_id": [s for s, _ in events],
                 "ts": [_time(e.ts) for _, e in events],
-                "capture_id": [self._capture_id] * len(events),
-                "frame": [e.frame for _, e in events],
+                "capture_id": capture_ids,
+                "frame": frames,
                 "direction": [e.direction for _, e in events],
                 "event": [e.event for _, e in events],
-                "summary": [_text(e.summary) for _, e in events],
-                "details": [json.dumps(e.details, sort_keys=True) for _, e in events],
+                "summary": [_text(summary) for summary, _ in told],
+                "details": [json.dumps(details, sort_keys=True) for _, details in told],
             },
         )
+
+    def _told(self, event: Event) -> tuple[str, Mapping[str, object]]:
+        """Summary and details, with frames as their captures count them."""
+        kept = event.details.get("kept_frame")
+        if not isinstance(kept, int):
+            return event.summary, event.details
+        capture_id, frame = self._book.one(kept)
+        details = {**event.details, "kept_frame": frame, "kept_capture_id": capture_id}
+        return summarise(event.event, details), details
 
     def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
-        self.media += 1
-        names = MediumNames(self.session_id(session), self._capture_id, number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, names, header, self._hasher)
+        names = MediumNames(self._ids[session], number, *safe_media_name(name))
+        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher)
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""
-        append_packets(self._store, block.packets, self.session_id(session), self._capture_id, None)
+        append_packets(self._store, self._book, block.packets, self._ids[session], None)
+
+    def unclaimed(self, frames: NDArray[np.integer]) -> None:
+        """Count datagrams that belong to no session."""
+        self._book.count("unclaimed_datagrams", frames)
 
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""
-        self.sessions.append(summary)
+        capture_id, frame = self._book.one(summary.first_frame)
         self._store.append_row(
             "sessions",
             {
-                "session_id": self.session_id(summary.number),
+                "session_id": self._ids[summary.number],
                 "community_id": community_id(
                     summary.proto,
                     summary.client_ip,
@@ -101,8 +123,8 @@ class CaseRecorder:
                 "packets_received": summary.packets_received,
                 "packets_missing": summary.packets_missing,
                 "gap_bytes": summary.gap_bytes,
-                "capture_id": self._capture_id,
-                "frame": summary.first_frame,
+                "capture_id": capture_id,
+                "frame": frame,
             },
         )
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from mmsforensics.evidence import open_evidence
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.case.frames import FrameBook
+from mmsforensics.case.world import World
+from mmsforensics.evidence import Problem, open_evidence
+from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary
-from mmsforensics.sessions import Event, MediumBlock, MediumSummary, MediumWriter, SessionRoom, SessionSummary
-from mmsforensics.streams import FlowTable
+from mmsforensics.sessions import Event, MediumBlock, MediumSummary, MediumWriter, SessionSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,38 +30,48 @@ class Survey:
     wrapping: tuple[str, ...]
     """How it is compressed, from the outside in."""
     scan: ScanSummary
+    problems: tuple[Problem, ...]
+    """What is wrong with it."""
     flows: int
     """TCP connections and UDP endpoint pairs."""
     sessions: tuple[SessionSummary, ...]
     """Of Windows Media, in order of their ends."""
 
 
-def survey(path: str | os.PathLike[str]) -> Survey:
-    """Describe a capture; nothing is written and nothing hashed.
+def survey(path: str | os.PathLike[str]) -> Iterator[Survey]:
+    """Describe a capture, or each one of an archive; nothing is kept and nothing hashed.
 
     Parameters
     ----------
     path : path
-        A capture file, compressed or not.
+        A capture file or an archive, compressed or not; a pipe, or ``-`` for standard input.
 
     Raises
     ------
     OSError
         The file cannot be opened.
     """
-    found = _Found()
-    with open_evidence(path) as evidence:
-        scan, flows, room = CaptureScan(evidence, hashing=False), FlowTable(), SessionRoom(found)
+    with tempfile.TemporaryDirectory() as spool:
+        for source in sources(path, Path(spool)):
+            yield _surveyed(source)
+
+
+def _surveyed(source: Source) -> Survey:
+    book, found = FrameBook(["c001"]), _Found()
+    with open_evidence(source.file, name=source.name) as evidence:
+        scan, world = CaptureScan(evidence, hashing=False), World(found, book.stitched, book.count)
+        book.numbering.add(0, 1, 1 << 62)  # frames are numbered as they stand
         for batch in scan:
-            room.feed(flows.feed(batch))
-        room.finish()
+            world.feed(batch)
+        world.finish()
         return Survey(
-            path=evidence.path,
+            path=source.name,
             size=evidence.size,
             format=evidence.format,
             wrapping=evidence.wrapping,
             scan=scan.summary,
-            flows=flows.flows_seen,
+            problems=(*source.problems, *scan.summary.problems),
+            flows=book.counted("flows", 0),
             sessions=tuple(found.sessions),
         )
 
@@ -64,7 +82,13 @@ class _Found:
     def __init__(self) -> None:
         self.sessions: list[SessionSummary] = []
 
+    def begin(self, session: int, first_frame: int) -> None:
+        """See `Recorder`."""
+
     def event(self, session: int, event: Event) -> None:
+        """See `Recorder`."""
+
+    def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """See `Recorder`."""
 
     def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:

@@ -17,6 +17,7 @@ from mmsforensics import __version__
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
+    from mmsforensics.case.survey import Survey
 
 DONE, INCOMPLETE, USAGE = 0, 1, 2
 
@@ -45,8 +46,10 @@ def main() -> None:
 def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
-    EVIDENCE are capture files (pcap, pcapng), or folders of them. They are opened read-only. An existing
-    case in the output folder is replaced, and its custody log goes on.
+    EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
+    or folders of them, or - for standard input. They are opened read-only and read in the order of their
+    time: rotated files and several taps are one set. An existing case in the output folder is replaced, and
+    its custody log goes on.
     """
     from mmsforensics.case import CaseError, analyze
     from mmsforensics.cli.progress import shown_progress
@@ -68,22 +71,27 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
 def info(what: tuple[Path, ...]) -> None:
     """Say what a case holds and rests on, or describe captures without making a case.
 
-    WHAT is a case folder, or capture files.
+    WHAT is a case folder, or capture files, archives of them, or - for standard input.
     """
-    sound = [_info_case(path) if path.is_dir() else _info_capture(path) for path in what]
+    sound = [_info_case(path) if path.is_dir() else _info_captures(path) for path in what]
     sys.exit(DONE if all(sound) else INCOMPLETE)
 
 
-def _info_capture(path: Path) -> bool:
-    """Describe a capture; returns whether it could be read whole."""
+def _info_captures(path: Path) -> bool:
+    """Describe a capture, or those in an archive; returns whether they could be read whole."""
     from mmsforensics.case.survey import survey
+
+    try:
+        sound = [_info_capture(found) for found in survey(path)]
+    except OSError as error:
+        _fail(f"{path}: {error.strerror or error}")
+    return all(sound)
+
+
+def _info_capture(found: Survey) -> bool:
     from mmsforensics.cli.text import printable
     from mmsforensics.packets import link_type_name
 
-    try:
-        found = survey(path)
-    except OSError as error:
-        _fail(f"{path}: {error.strerror or error}")
     scan = found.scan
     times = [_ns(t) for t in (scan.first_ts, scan.last_ts)]
     rows = {
@@ -106,9 +114,9 @@ def _info_capture(path: Path) -> bool:
         )
     for note in scan.notes:
         click.echo(f"note: {printable(note)}")
-    for problem in scan.problems:
+    for problem in found.problems:
         click.echo(f"warning: {printable(problem.message)}", err=True)
-    return not scan.problems
+    return not found.problems
 
 
 def _ns(ts: int | None) -> str:
@@ -288,9 +296,13 @@ def verify(case: Path, evidence: Path | None) -> None:
 
     checks = verify(_open(case), evidence_folder=evidence)
     for check in checks:
-        click.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.kind:8}  {check.path}: {check.message}")
+        word = "FAILED" if not check.ok else "ok" if check.checked else "--"
+        click.echo(f"{word:6}  {check.kind:8}  {check.path}: {check.message}")
     failed = sum(not c.ok for c in checks)
-    click.echo(f"{len(checks)} checked, {failed} failed")
+    left = sum(not c.checked for c in checks)
+    click.echo(
+        f"{len(checks) - left} checked, {failed} failed" + (f", {left} without a record" if left else "")
+    )
     sys.exit(INCOMPLETE if failed else DONE)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mmsforensics.case.analysis import Progress
+from mmsforensics.case.intake import Progress
 
 LINE_EVERY_S = 10
 """Seconds between lines when there is no terminal."""

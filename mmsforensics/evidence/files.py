@@ -32,14 +32,16 @@ MAX_WRAPPINGS = 3
 class Mapped:
     """A file mapped into memory read-only."""
 
-    __slots__ = ("_map", "data")
+    __slots__ = ("_descriptor", "_map", "_state", "data")
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._map: mmap.mmap | None = None
+        self._descriptor: int | None = os.dup(file.fileno())
+        self._state = _state(self._descriptor)
         self.data: Bytes = _nothing()
         """The whole file, shape (size,), read-only; pages are read when touched."""
-        size = os.fstat(file.fileno()).st_size if file is not None else 0
-        if file is None or size == 0:
+        size = self._state[0]
+        if size == 0:
             return
         self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         if hasattr(mmap, "MADV_SEQUENTIAL"):
@@ -52,9 +54,42 @@ class Mapped:
         """Let go of the map; arrays that still look into it keep it alive and stay sound."""
         mapped, self._map = self._map, None
         self.data = _nothing()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
         if mapped is not None:
             with contextlib.suppress(BufferError):
                 mapped.close()
+
+    def read_into(self, buffer: memoryview, at: int) -> int:
+        """Read bytes without touching the map: at a fault of the medium this raises, and a map kills.
+
+        Raises
+        ------
+        OSError
+            The medium cannot be read there.
+        """
+        assert self._descriptor is not None
+        return os.preadv(self._descriptor, [buffer], at)
+
+    def changed(self) -> str:
+        """Say what has become of the file since it was opened; empty if nothing has."""
+        if self._descriptor is None:
+            return ""
+        (size, modified), (size_now, modified_now) = self._state, _state(self._descriptor)
+        if size_now != size:
+            return f"{'grew' if size_now > size else 'shrank'} from {size} to {size_now} bytes"
+        return "was modified" if modified_now != modified else ""
+
+    @property
+    def size_now(self) -> int:
+        """Bytes of the file at this moment."""
+        assert self._descriptor is not None
+        return _state(self._descriptor)[0]
+
+    def shorten(self, size: int) -> None:
+        """Believe no byte from `size` on, for they cannot be read."""
+        self.data = self.data[:size]
 
     def release(self, start: int, stop: int) -> None:
         """Give the whole pages between two offsets back to the system.
@@ -118,7 +153,9 @@ class Evidence:
         self.content.close()
 
 
-def open_evidence(path: str | os.PathLike[str], *, spool: str | os.PathLike[str] | None = None) -> Evidence:
+def open_evidence(
+    path: str | os.PathLike[str], *, spool: str | os.PathLike[str] | None = None, name: str | None = None
+) -> Evidence:
     """Open an evidence file for reading.
 
     Parameters
@@ -127,6 +164,8 @@ def open_evidence(path: str | os.PathLike[str], *, spool: str | os.PathLike[str]
         A regular file. Its name plays no part in what it is taken for.
     spool : str or path-like, optional
         Folder in which compressed evidence is unpacked, into a file without a name.
+    name : str, optional
+        What the evidence is called in problems and tables, if not by its path.
 
     Returns
     -------
@@ -138,15 +177,17 @@ def open_evidence(path: str | os.PathLike[str], *, spool: str | os.PathLike[str]
     FileNotFoundError, PermissionError, IsADirectoryError, OSError
         The file cannot be opened, or is not a regular file; there is no room to unpack it.
     """
-    name = os.fspath(path)
-    if not stat.S_ISREG(Path(name).stat().st_mode) and not Path(name).is_dir():  # opening a pipe would block
-        raise OSError(errno.EINVAL, "not a regular file", name)
-    with Path(name).open("rb") as file:
+    place = Path(path)
+    name = os.fspath(path) if name is None else name
+    if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():  # opening a pipe would block
+        raise OSError(errno.EINVAL, "not a regular file", str(place))
+    with place.open("rb") as file:
         mapped = content = Mapped(file)
     wrappings: list[Wrapping] = []
     problems: list[Problem] = []
     while (kind := wrapping_of(_head(content))) is not None and len(wrappings) < MAX_WRAPPINGS:
-        content, found = _unpacked(name, content, kind, spool, first=not wrappings)
+        content, found = _unpacked(place, content, kind, spool, first=not wrappings)
+        found = [replace(problem, path=name) for problem in found]
         wrappings.append(kind)
         problems += found
     head = _head(content)
@@ -166,24 +207,29 @@ def is_capture(path: str | os.PathLike[str]) -> bool:
     return wrapping_of(head) is not None or recognise(head) not in ("empty", "unknown")
 
 
+def _state(descriptor: int) -> tuple[int, int]:
+    """Size and time of modification (ns)."""
+    found = os.fstat(descriptor)
+    return found.st_size, found.st_mtime_ns
+
+
 def _head(content: Mapped) -> bytes:
     return content.data[:SHOWN].tobytes()
 
 
 def _unpacked(
-    name: str, content: Mapped, kind: Wrapping, spool: str | os.PathLike[str] | None, *, first: bool
+    path: Path, content: Mapped, kind: Wrapping, spool: str | os.PathLike[str] | None, *, first: bool
 ) -> tuple[Mapped, list[Problem]]:
     """Unpack one layer."""
     from mmsforensics.evidence.wrapping import unpack  # loaded only where it is needed
 
     if first:
-        file, problems = unpack(name, kind, spool)
+        file, problems = unpack(str(path), kind, spool)
     else:
         with tempfile.NamedTemporaryFile(dir=spool) as layer:  # decompressors want a file with a name
             layer.write(content.data.data)
             layer.flush()
             file, problems = unpack(layer.name, kind, spool)
-            problems = [replace(p, path=name) for p in problems]
         content.close()
     with file:
         return Mapped(file), problems

@@ -52,7 +52,7 @@ FOREIGN: Final = {
     b"XCP\0": "a NetXRay or Sniffer file",
     b"TRSNIFF data": "a Network General Sniffer file",
     b"btsnoop\0": "a Bluetooth snoop file",
-    b"PK\x03\x04": "a ZIP archive",
+    b"PK\x03\x04": "a ZIP archive in which no capture was found",
 }
 """First bytes of files that an examiner may take for a capture this package reads, and what they are."""
 
@@ -63,6 +63,25 @@ def describe(head: bytes) -> str:
         if head.startswith(magic):
             return f"{name} (bytes {head.hex(' ')})"
     return f"bytes {head.hex(' ')}"
+
+
+def archive_of(head: bytes) -> Literal["zip", "tar"] | None:
+    """Tell by its first 512 bytes whether a file is an archive [APPNOTE.TXT 4.3.7; POSIX.1 ustar]."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    return "tar" if _is_tar(head) else None
+
+
+TAR_BLOCK: Final = 512
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether the checksum of a tar header is right: older ones have no other mark."""
+    stated = head[148:156].strip(b" \0")
+    if len(head) < TAR_BLOCK or not stated.isdigit() or any(c > ord("7") for c in stated):
+        return False
+    block = head[:148] + b" " * 8 + head[156:TAR_BLOCK]
+    return bool(head[0]) and int(stated, 8) in (sum(block), sum(c - 256 * (c > 127) for c in block))
 
 
 def wrapping_of(head: bytes) -> Wrapping | None:

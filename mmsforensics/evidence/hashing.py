@@ -12,8 +12,11 @@ from mmsforensics.evidence.files import Evidence
 CHUNK = 1 << 20
 """Bytes read at a time where a file is hashed alone: large enough that the calls cost nothing."""
 
-MAPPED_CHUNK = 4 << 20
-"""Bytes of a mapped file hashed at a time, and resident for it."""
+HASHED_AT_ONCE = 4 << 20
+"""Bytes hashed between two looks at what the reader of the file does."""
+
+PART = 1 << 18
+"""Bytes read at a time beside the reader: few enough to lie in the processor's own cache when hashed."""
 
 LEASH = 1 << 30
 """Bytes that the hash and the reader of the same file may be apart: few enough that what the first one
@@ -22,12 +25,23 @@ other."""
 
 
 class BackgroundHash:
-    """SHA-256 of mapped evidence on a thread of its own; `hashlib` lets go of the interpreter meanwhile.
+    """SHA-256 of evidence on a thread of its own; `hashlib` lets go of the interpreter meanwhile.
 
-    Pages are given back as soon as they are hashed; a reader that comes later finds them in the cache.
+    It reads ahead of the reader of the map: a fault of the medium, or a file that is cut while it is read,
+    is met here, where it is an error, and not there, where it would be the end of the process.
     """
 
-    __slots__ = ("_changed", "_digest", "_error", "_evidence", "_hashed", "_reached", "_stopped", "_thread")
+    __slots__ = (
+        "_changed",
+        "_digest",
+        "_ended",
+        "_evidence",
+        "_hashed",
+        "_reached",
+        "_stopped",
+        "_thread",
+        "fault",
+    )
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
@@ -36,25 +50,30 @@ class BackgroundHash:
         self._hashed = 0
         self._reached = 0
         self._stopped = False
-        self._error: BaseException | None = None
+        self._ended = False
+        self.fault = ""
+        """Why the file cannot be read to its end, in words; empty if it can."""
         self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
         self._thread.start()
 
+    def readable(self, stop: int) -> int:
+        """Wait until the bytes before `stop` are known to be readable; returns how many are, if fewer."""
+        stop = min(stop, self._evidence.size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._hashed >= stop)
+            return min(stop, self._hashed)
+
     def reach(self, pos: int) -> None:
-        """Say how far the reader of the file is; waits if the hash is more than `LEASH` behind."""
+        """Say how far the reader of the file is."""
         with self._changed:
             self._reached = pos
             self._changed.notify_all()
-            if not self._evidence.wrapping:
-                self._changed.wait_for(lambda: self._stopped or pos - self._hashed <= LEASH)
 
-    def finish(self) -> str:
-        """Wait for the end of the file and return its SHA-256 in lower-case hexadecimal."""
+    def finish(self) -> str | None:
+        """Wait for the end of the file; returns its SHA-256, None if not all of it could be read."""
         self.reach(self._evidence.size)
         self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._digest.hexdigest()
+        return None if self.fault else self._digest.hexdigest()
 
     def stop(self) -> None:
         """End the thread, wherever it is; there is no hash then."""
@@ -66,27 +85,34 @@ class BackgroundHash:
     def _run(self) -> None:
         try:
             self._hash()
-        except BaseException as error:
-            self._error = error
+        except OSError as error:
+            self.fault = error.strerror or str(error)
+        finally:
             with self._changed:
-                self._stopped = True
+                self._ended = True
                 self._changed.notify_all()
 
     def _hash(self) -> None:
-        evidence, data = self._evidence, self._evidence.file.data
-        leash = evidence.size if evidence.wrapping else LEASH  # unpacked bytes are others than those hashed
-        for start in range(0, evidence.size, MAPPED_CHUNK):
-            stop = min(start + MAPPED_CHUNK, evidence.size)
+        size = self._evidence.size
+        leash = size if self._evidence.wrapping else LEASH  # unpacked bytes are others than those hashed
+        buffer = memoryview(bytearray(PART))
+        while self._hashed < size:
             with self._changed:
-                while start - self._reached > leash and not self._stopped:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._hashed - self._reached <= leash or self._stopped)
                 if self._stopped:
                     return
-            self._digest.update(data[start:stop].data)
-            evidence.file.release(start, stop)
+            done, stop = self._hashed, min(self._hashed + HASHED_AT_ONCE, size)
+            while done < stop and not self.fault:
+                count = self._evidence.file.read_into(buffer[: stop - done], done)
+                self._digest.update(buffer[:count])
+                done += count
+                if count == 0:
+                    self.fault = "the file ends"
             with self._changed:
-                self._hashed = stop
+                self._hashed = done
                 self._changed.notify_all()
+            if self.fault:
+                return
 
 
 def hash_file(path: str | Path, progress: Callable[[int], None] | None = None) -> str:

@@ -79,6 +79,18 @@ def unpack(
     return out, problems
 
 
+def head_of(path: str | os.PathLike[str], kind: Wrapping, size: int) -> bytes:
+    """Return the first bytes of what a compressed file holds, fewer or none if they cannot be unpacked."""
+    head = b""
+    try:
+        reader = _reader(os.fspath(path), kind, careful=True)
+        while len(head) < size and (part := reader.read(size - len(head))):
+            head += part
+    except Exception:  # each library has errors of its own; what is wrong is said when all is unpacked
+        return head
+    return head
+
+
 def _reader(path: str, kind: Wrapping, *, careful: bool) -> Reader:
     if kind == "gzip":
         from isal import igzip, igzip_threaded

@@ -185,7 +185,11 @@ def _ipv4(data: Bytes, start: Int, at: Int, captured: Int, wire: Int, row: Row) 
         wire = at + total
         captured = min(captured, wire)
     body = at + header
-    if be16(data, p + 6) & 0x3FFF:  # more fragments, or an offset
+    place = be16(data, p + 6)
+    if place & 0x3FFF:  # more fragments, or an offset
+        row.seq = be16(data, p + 4)
+        row.ack = (place & 0x1FFF) << 3
+        row.flags = (place >> 13) & 1
         return _carry(row, body, captured, wire, FRAGMENT)
     return _transport(data, start, body, captured, wire, row)
 
@@ -209,6 +213,9 @@ def _ipv6(data: Bytes, start: Int, at: Int, captured: Int, wire: Int, row: Row) 
         captured = min(captured, wire)
     if following == IPPROTO_FRAGMENT and captured - body >= 8 and be16(data, start + body + 2) & 0xFFF9:
         row.proto = data[start + body]
+        row.seq = be32(data, start + body + 4)
+        row.ack = be16(data, start + body + 2) & 0xFFF8
+        row.flags = data[start + body + 3] & 1
         return _carry(row, body + 8, captured, wire, FRAGMENT)
     row.proto = following
     if following in EXTENSIONS:

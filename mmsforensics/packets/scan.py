@@ -4,7 +4,7 @@ Rules of this file:
 
 * the hash is of the whole file, what stands behind damage included;
 * a window's pages are given back when its batches were used;
-* hashing begins before compiled code is loaded, and neither waits for the other within `LEASH`;
+* hashing begins before compiled code is loaded, and goes ahead: what it could read the walk may touch;
 * damage ends the walk and becomes a `Problem`; it never raises.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.evidence.files import Evidence
 from mmsforensics.evidence.hashing import BackgroundHash
-from mmsforensics.evidence.problem import Problem
+from mmsforensics.evidence.problem import UNKNOWN_OFFSET, Problem
 from mmsforensics.packets.table import NO_TIME, PACKET, PacketBatch, Status
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 16 << 20
 """Bytes between two releases of memory: large enough that the calls cost nothing."""
+
+MARGIN: Final = 1 << 20
+"""Bytes behind a window that its last record may reach into."""
 
 CAPACITY: Final = 131_072
 """Rows of a batch at most."""
@@ -135,6 +138,7 @@ class CaptureScan:
             size = len(evidence.data)
             for start in range(0, size, self._window):
                 stop = min(start + self._window, size)
+                self._confirm(stop)
                 while alive and pos < stop:
                     batch, after, alive = self._step(pos, stop, rows_per_byte)
                     if batch is not None:
@@ -148,8 +152,35 @@ class CaptureScan:
                     self._progress(evidence.size * stop // size - evidence.size * start // size)
             if self._hash is not None:
                 evidence.sha256 = self._hash.finish()
+            if changed := evidence.file.changed():
+                self._problems.append(
+                    Problem(
+                        evidence.path,
+                        UNKNOWN_OFFSET,
+                        None,
+                        "a file that nobody writes to",
+                        f"that it {changed}",
+                    )
+                )
         finally:
             self.close()
+
+    def _confirm(self, stop: int) -> None:
+        """See to it that the bytes before `stop`, and a record that begins there, can be touched."""
+        evidence = self._evidence
+        size = len(evidence.data)
+        if evidence.wrapping:
+            return  # unpacked into a file of our own
+        if self._hash is not None:
+            readable = self._hash.readable(min(stop + MARGIN, size))
+            fault = self._hash.fault
+        else:
+            readable, fault = min(size, evidence.file.size_now), "the file ends"
+        if readable < min(stop + MARGIN, size):
+            evidence.content.shorten(readable)
+            expected = f"a file of {evidence.size} bytes"
+            self._problems.append(Problem(evidence.path, readable, None, expected, fault))
+            self._truncated = True
 
     @property
     def summary(self) -> ScanSummary:
@@ -219,6 +250,23 @@ class CaptureScan:
             first = int(times[times != NO_TIME].min())
         self._first = first if self._first is None else min(self._first, first)
         self._last = last if self._last is None else max(self._last, last)
+
+
+FIRST_FRAMES: Final = 5
+"""Frames by which a capture's beginning is told."""
+
+
+def first_times(evidence: Evidence) -> list[int]:
+    """Time stamps of a capture's first frames, ns; `NO_TIME` where a frame has none."""
+    from mmsforensics.packets.walks import begin_walk  # compiled code is loaded only where it is needed
+
+    walk = begin_walk(evidence)
+    if walk is None or isinstance(walk, Problem):
+        return []
+    rows = np.empty(FIRST_FRAMES, PACKET)
+    count, _, _ = walk.step(0, min(WINDOW, len(evidence.data)), rows, 0)
+    times: list[int] = rows["ts"][:count].tolist()
+    return times
 
 
 def scan(

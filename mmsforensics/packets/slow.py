@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 import dpkt
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsforensics.packets import links
 from mmsforensics.packets.table import Status
@@ -115,9 +116,13 @@ def decode_slow(frame: bytes, row: np.void) -> None:
     row : void of `PACKET`
         `wirelen` and `link` are read; the decoded fields and `status` are written. Never raises.
     """
-    cursor = _Cursor(frame, int(row["wirelen"]))
+    _settle(_Cursor(frame, int(row["wirelen"])), row, LINKS.get(int(row["link"]), _other))
+
+
+def _settle(cursor: _Cursor, row: np.void | NDArray[np.void], step: _Step) -> None:
+    """Decode from `step` on and write what was found into the row."""
     try:
-        status = _decode(cursor, int(row["link"]))
+        status = _decode(cursor, step)
     except Exception:  # dpkt raises many types on hostile input; all mean the same here
         status = Status.MALFORMED
     if status is Status.MALFORMED:
@@ -128,10 +133,24 @@ def decode_slow(frame: bytes, row: np.void) -> None:
     row["status"] = status
 
 
-def _decode(cursor: _Cursor, link: int) -> Status:
-    step = LINKS.get(link)
-    if step is None:
-        return Status.OTHER
+def decode_payload(payload: bytes, row: NDArray[np.void]) -> None:
+    """Decode the payload of an IP packet that was put together from fragments.
+
+    Parameters
+    ----------
+    payload : bytes
+        What was captured of it, from its first byte on.
+    row : ndarray of `PACKET`, shape ()
+        Addresses, `version`, `proto` and `wirelen` are read; the decoded fields and `status` are written.
+        Never raises.
+    """
+    cursor = _Cursor(payload, int(row["wirelen"]))
+    outer = ("src_hi", "src_lo", "dst_hi", "dst_lo", "version", "proto")
+    cursor.fields = {name: int(row[name]) for name in outer}
+    _settle(cursor, row, _extension if row["version"] == 6 else TRANSPORTS.get(int(row["proto"]), _carried))
+
+
+def _decode(cursor: _Cursor, step: Any) -> Status:  # noqa: ANN401
     for _ in range(MAX_STEPS):
         result = step(cursor)
         if isinstance(result, Status):
@@ -269,6 +288,7 @@ def _ipv4(cursor: _Cursor) -> Any:  # noqa: ANN401
         cursor.cut(ip.len)
     cursor.at += size
     if ip.mf or ip.offset:
+        cursor.fields |= {"seq": ip.id, "ack": ip.offset * 8, "flags": int(bool(ip.mf))}
         return cursor.carry(Status.FRAGMENT)
     return TRANSPORTS.get(ip.p, _carried)
 
@@ -321,6 +341,7 @@ def _extension(cursor: _Cursor) -> Any:  # noqa: ANN401
     cursor.at += header.length
     cursor.fields["proto"] = header.nxt
     if kind == links.IPPROTO_FRAGMENT and (header.frag_off or header.m_flag):
+        cursor.fields |= {"seq": header.id, "ack": header.frag_off * 8, "flags": header.m_flag}
         return cursor.carry(Status.FRAGMENT)
     return _extension
 

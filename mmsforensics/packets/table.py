@@ -24,7 +24,7 @@ class Status(IntEnum):
     MALFORMED = 3
     """Headers that are impossible or cut."""
     FRAGMENT = 4
-    """A fragment of an IP packet; not put together."""
+    """A fragment of an IP packet; `mmsforensics.packets.fragments` puts them together."""
 
 
 PACKET = np.dtype(
@@ -38,8 +38,8 @@ PACKET = np.dtype(
         ("dst_lo", "u8"),
         ("caplen", "u4"),  # captured bytes of the frame
         ("wirelen", "u4"),  # bytes of the frame on the wire
-        ("seq", "u4"),  # TCP only
-        ("ack", "u4"),  # TCP only
+        ("seq", "u4"),  # TCP; FRAGMENT: identification
+        ("ack", "u4"),  # TCP; FRAGMENT: offset of the payload in that of the whole packet, bytes
         ("payload", "u4"),  # offset in the frame of the payload of TCP or UDP (of IP: OTHER, FRAGMENT)
         ("payload_len", "u4"),  # captured bytes of it
         ("payload_wire", "u4"),  # bytes of it on the wire by the length of IP (0, off-loaded: by wirelen)
@@ -49,7 +49,7 @@ PACKET = np.dtype(
         ("link", "u2"),  # link type (DLT)
         ("version", "u1"),  # of IP: 4, 6, or 0 if there is none
         ("proto", "u1"),  # IP protocol number of the innermost header read
-        ("flags", "u1"),  # TCP only, the lower eight
+        ("flags", "u1"),  # TCP: the lower eight; FRAGMENT: 1 if more follow
         ("status", "u1"),  # Status
     ],
     align=True,

@@ -9,6 +9,7 @@ from mmsforensics.sessions.model import (
     SessionSummary,
 )
 from mmsforensics.sessions.room import SessionRoom
+from mmsforensics.sessions.wording import summarise
 
 __all__ = [
     "MEDIA_PACKET",
@@ -21,4 +22,5 @@ __all__ = [
     "Recorder",
     "SessionRoom",
     "SessionSummary",
+    "summarise",
 ]

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions.medium import MediumBlock
 
@@ -29,7 +32,7 @@ class SessionSummary:
     """A finished session."""
 
     number: int
-    """Order in which sessions began in the capture, from 1."""
+    """Order in which sessions began, from 1."""
     proto: int
     """Of the flow that carried the control messages: 6 TCP."""
     transport: str
@@ -76,6 +79,9 @@ class MediumWriter(Protocol):
 class Recorder(Protocol):
     """Takes what the sessions room finds."""
 
+    def begin(self, session: int, first_frame: int) -> None:
+        """Take note of a session, by the first frame of its flow, before anything else is told of it."""
+
     def event(self, session: int, event: Event) -> None:
         """Record an event of session number `session`."""
 
@@ -84,6 +90,9 @@ class Recorder(Protocol):
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""
+
+    def unclaimed(self, frames: NDArray[np.integer]) -> None:
+        """Count datagrams that look like MMS data and belong to no session seen."""
 
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""

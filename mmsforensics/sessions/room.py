@@ -1,4 +1,4 @@
-"""The sessions of one capture: connections decoded, their messages in one order, told as stories.
+"""The sessions of captures that belong together: connections decoded, their messages told as stories.
 
 Rules of this file:
 
@@ -48,8 +48,6 @@ class SessionRoom:
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[tuple[Flow, Endpoint, DataPackets]] = []
-        self.unclaimed_datagrams = 0
-        """Datagrams that look like MMS data and belong to no session seen."""
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -73,7 +71,8 @@ class SessionRoom:
         for uid, connection in self._connections.items():
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
-        self.unclaimed_datagrams += sum(len(block.packets) for _, _, block in self._held)
+        for _, _, block in self._held:
+            self._recorder.unclaimed(block.packets["frame"])
         for story in self._stories:
             story.finish()
 
@@ -130,6 +129,7 @@ class SessionRoom:
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)
+        self._recorder.begin(story.number, first_frame)
         self._stories.append(story)
         return story
 
@@ -160,7 +160,7 @@ class SessionRoom:
             return
         self._held.append((flow, receiver, message))
         while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self.unclaimed_datagrams += len(self._held.pop(0)[2].packets)
+            self._recorder.unclaimed(self._held.pop(0)[2].packets["frame"])
 
     def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
         """The session that asked for UDP data at this endpoint: the newest, if several did."""

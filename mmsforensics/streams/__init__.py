@@ -4,7 +4,7 @@ The room knows transport protocols (TCP, UDP) and nothing of what they carry, bu
 signatures of :mod:`mmsforensics.streams.signatures` by which a flow is kept or let go.
 """
 
-from mmsforensics.streams.flows import Flow, FlowTable
+from mmsforensics.streams.flows import Flow, FlowPackets, FlowTable
 from mmsforensics.streams.reassembly import TcpReassembler
 from mmsforensics.streams.runs import PIECE, Conflict, Datagrams, Gap, Run, locate, spans
 
@@ -13,6 +13,7 @@ __all__ = [
     "Conflict",
     "Datagrams",
     "Flow",
+    "FlowPackets",
     "FlowTable",
     "Gap",
     "Run",

@@ -122,13 +122,10 @@ class FlowTable:
         self._firsts[np.frombuffer(firsts.tobytes().upper(), dtype=np.uint8)] = True
         self._known: dict[int, Flow] = {}
         self._pool: list[_Kept] = []
-        self.pool_dropped = 0
-        """Packets of undecided flows that the pool's limit let go."""
-
-    @property
-    def flows_seen(self) -> int:
-        """Flows seen so far."""
-        return self._next_uid
+        self.begun = _no_frames()
+        """Frames with which flows began in the last batch."""
+        self.let_go = _no_frames()
+        """Frames of undecided flows that the pool's limit let go in the last batch."""
 
     def feed(self, batch: PacketBatch) -> Iterator[FlowPackets]:
         """Track one batch and yield the packets to decode, flow by flow in order of their first packet."""
@@ -136,7 +133,9 @@ class FlowTable:
         uids = np.empty(len(rows), dtype=np.int64)
         direction = np.empty(len(rows), dtype=np.uint8)
         action = np.empty(len(rows), dtype=np.uint8)
+        known = self._next_uid
         self._track(batch, uids, direction, action)
+        self.begun = _first_frames(rows, uids, known)
         self._keep(batch, uids, direction, action == tracking.KEEP)
         delivered = np.flatnonzero(action == tracking.DELIVER)
         if len(delivered):
@@ -238,6 +237,7 @@ class FlowTable:
 
     def _purge(self, first_frame: int) -> None:
         """Let go what the pool holds of flows that are decided, closed, or at a later request."""
+        self.let_go = _no_frames()
         if not self._pool:
             return
         remaining: list[_Kept] = []
@@ -259,8 +259,19 @@ class FlowTable:
         while remaining and total > POOL_LIMIT:
             oldest = remaining.pop(0)
             total -= len(oldest.data)
-            self.pool_dropped += len(oldest.rows)
+            self.let_go = np.concatenate((self.let_go, oldest.rows["frame"].astype(np.int64)))
         self._pool = remaining
+
+
+def _no_frames() -> NDArray[np.int64]:
+    return np.empty(0, dtype=np.int64)
+
+
+def _first_frames(rows: NDArray[np.void], uids: NDArray[np.int64], known: int) -> NDArray[np.int64]:
+    """The first frame of each flow from uid `known` on."""
+    fresh = np.flatnonzero(uids >= known)
+    _, first = np.unique(uids[fresh], return_index=True)
+    return rows["frame"][fresh[first]].astype(np.int64)
 
 
 def _address(hi: int, lo: int, version: int) -> bytes:

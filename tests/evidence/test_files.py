@@ -1,5 +1,6 @@
 """Evidence files are opened read-only and recognised by content."""
 
+import errno
 import hashlib
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from builders import pcap_bytes, pcapng_bytes, tcp_frame, write
 
 from mmsforensics.evidence import Problem, hash_file, open_evidence
+from mmsforensics.evidence.files import Mapped
 from mmsforensics.evidence.hashing import BackgroundHash
 
 FRAMES = [(tcp_frame("192.0.2.1", "192.0.2.2", 1755, 4000, 1, 1, 24, b"abc"), 10**18)]
@@ -86,7 +88,7 @@ def test_hash_file(tmp_path):
 
 
 def test_background_hash_is_of_the_whole_file_and_follows_its_reader(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmsforensics.evidence.hashing.MAPPED_CHUNK", 1 << 16)
+    monkeypatch.setattr("mmsforensics.evidence.hashing.HASHED_AT_ONCE", 1 << 16)
     monkeypatch.setattr("mmsforensics.evidence.hashing.LEASH", 1 << 17)
     content = np.random.default_rng(2).bytes(3_000_000)
     with open_evidence(write(tmp_path / "x", content)) as evidence:
@@ -100,6 +102,24 @@ def test_background_hash_can_be_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("mmsforensics.evidence.hashing.LEASH", 0)
     with open_evidence(write(tmp_path / "x", bytes(10_000_000))) as evidence:
         BackgroundHash(evidence).stop()
+
+
+def test_background_hash_meets_a_fault_of_the_medium_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmsforensics.evidence.hashing.HASHED_AT_ONCE", 1 << 16)
+    read_into = Mapped.read_into
+
+    def faulty(self, buffer, at):
+        if at >= 1 << 20:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_into(self, buffer, at)
+
+    monkeypatch.setattr(Mapped, "read_into", faulty)
+    with open_evidence(write(tmp_path / "x", bytes(3_000_000))) as evidence:
+        background = BackgroundHash(evidence)
+        assert background.readable(1 << 18) >= 1 << 18
+        assert background.readable(2_000_000) == 1 << 20
+        assert background.finish() is None
+        assert background.fault == "Input/output error"
 
 
 def test_a_problem_says_where():

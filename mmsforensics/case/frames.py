@@ -1,0 +1,48 @@
+"""From the numbers that frames have in an analysis to the capture and the number they have in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mmsforensics.packets import Numbering, Stitched
+
+
+@dataclass(slots=True, eq=False)
+class FrameBook:
+    """Where the frames of an analysis stand."""
+
+    capture_ids: Sequence[str]
+    """Identifiers of the captures, by their numbers."""
+    numbering: Numbering = field(default_factory=Numbering)
+    stitched: Stitched = field(default_factory=Stitched)
+    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def one(self, frame: int) -> tuple[str, int]:
+        """Identifier of the capture, and the number in it, of one frame."""
+        capture, local = self.numbering.locate_one(frame)
+        return self.capture_ids[capture], local
+
+    def columns(self, frames: NDArray[np.integer]) -> tuple[pa.Array, pa.Array]:
+        """The columns ``capture_id`` and ``frame`` for numbers of frames; null for 0, which is none."""
+        none = frames == 0
+        captures = np.zeros(len(frames), dtype=np.int64)
+        local = np.zeros(len(frames), dtype=np.int64)
+        captures[~none], local[~none] = self.numbering.locate(frames[~none])
+        names = pa.array(list(self.capture_ids)).take(pa.array(captures, mask=none))
+        return names, pa.array(local.astype(np.uint64), mask=none)
+
+    def count(self, what: str, frames: NDArray[np.integer]) -> None:
+        """Add frames to a count that is kept for each capture."""
+        if len(frames):
+            captures, _ = self.numbering.locate(frames)
+            total = self.counts.setdefault(what, np.zeros(len(self.capture_ids), dtype=np.int64))
+            total += np.bincount(captures, minlength=len(total))
+
+    def counted(self, what: str, capture: int) -> int:
+        """A count of one capture."""
+        return int(self.counts[what][capture]) if what in self.counts else 0

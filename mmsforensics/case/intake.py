@@ -1,0 +1,178 @@
+"""The evidence of a case: opened, hashed and read in the order of its time.
+
+Rules of this file:
+
+* nothing heavy is imported before the first capture is being hashed;
+* a capture that cannot be opened is a row that says so, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsforensics.evidence import Evidence, Problem, open_evidence
+from mmsforensics.evidence.problem import UNKNOWN_OFFSET
+from mmsforensics.evidence.sources import Source
+from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times
+
+PEEKED = 1 << 20
+"""Bytes of a compressed capture unpacked to see when it begins."""
+
+UNREAD = ScanSummary(
+    packets=0,
+    first_ts=None,
+    last_ts=None,
+    link_types=(),
+    truncated=True,
+    problems=(),
+    notes=(),
+    decoded=0,
+    other=0,
+    malformed=0,
+    fragments=0,
+    blocks_skipped=0,
+    sha256=None,
+)
+"""Of a capture that could not be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the analysis is."""
+
+    path: str
+    number: int
+    """Which capture, from 1, in the order given."""
+    of: int
+    done: int
+    """Bytes of all evidence read so far."""
+    total: int
+    """Bytes of all evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFacts:
+    """What a capture is and what was read of it."""
+
+    source: Source
+    size: int
+    format: str
+    wrapping: tuple[str, ...]
+    scan: ScanSummary
+    problems: tuple[Problem, ...]
+
+
+class Intake:
+    """The captures of a case.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        In the order given.
+    spool : Path
+        Folder in which compressed evidence is unpacked.
+    progress : callable, optional
+        Called with a `Progress` several times a second.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], spool: Path, progress: Callable[[Progress], None] | None = None
+    ) -> None:
+        self.sources = sources
+        self._spool = spool
+        self._progress = progress
+        self._done = 0
+        self._total = sum(_size(source) for source in sources)
+        self._ahead: dict[int, tuple[Evidence, CaptureScan]] = {}
+        self._facts: dict[int, CaptureFacts] = {}
+
+    def start(self) -> None:
+        """Open the first capture and begin to hash it, so that compiled code is loaded meanwhile."""
+        opened = self._open(0)
+        if opened is not None:
+            self._ahead[0] = opened
+            opened[1].start()
+
+    def close(self) -> None:
+        """Let go of a capture whose turn never came."""
+        for evidence, scan in self._ahead.values():
+            scan.close()
+            evidence.close()
+        self._ahead.clear()
+
+    def times(self, number: int) -> list[int]:
+        """Time stamps of a capture's first frames."""
+        source = self.sources[number]
+        if number in self._ahead:
+            return first_times(self._ahead[number][0])
+        try:
+            return self._peeked(source)
+        except OSError:
+            return []
+
+    def read(self, number: int) -> Iterator[PacketBatch]:
+        """Read a capture; its facts are known when it is through."""
+        opened = self._ahead.pop(number, None) or self._open(number)
+        if opened is None:
+            return
+        evidence, scan = opened
+        with evidence:
+            yield from scan
+            self._facts[number] = CaptureFacts(
+                source=self.sources[number],
+                size=evidence.size,
+                format=evidence.format,
+                wrapping=evidence.wrapping,
+                scan=scan.summary,
+                problems=(*self.sources[number].problems, *scan.summary.problems),
+            )
+
+    def facts(self, number: int) -> CaptureFacts:
+        """What a capture is; after it was read."""
+        return self._facts[number]
+
+    def _open(self, number: int) -> tuple[Evidence, CaptureScan] | None:
+        source = self.sources[number]
+        try:
+            evidence = open_evidence(source.file, spool=self._spool, name=source.name)
+        except OSError as error:
+            found = error.strerror or str(error)
+            problem = Problem(source.name, UNKNOWN_OFFSET, None, "a file that can be read", found)
+            problems = (*source.problems, problem)
+            self._facts[number] = CaptureFacts(source, _size(source), "unknown", (), UNREAD, problems)
+            return None
+        return evidence, CaptureScan(evidence, progress=lambda read: self._advance(number, read))
+
+    def _advance(self, number: int, read: int) -> None:
+        self._done += read
+        if self._progress is not None:
+            name = self.sources[number].name
+            self._progress(Progress(name, number + 1, len(self.sources), self._done, self._total))
+
+    def _peeked(self, source: Source) -> list[int]:
+        """First time stamps of a capture; of a compressed one, if its beginning tells them."""
+        from mmsforensics.evidence.formats import wrapping_of
+        from mmsforensics.evidence.wrapping import head_of
+
+        with source.file.open("rb") as file:
+            kind = wrapping_of(file.read(16))
+        if kind is not None:
+            with tempfile.NamedTemporaryFile(dir=self._spool) as part:
+                part.write(head_of(source.file, kind, PEEKED))
+                part.flush()
+                with open_evidence(part.name) as evidence:
+                    times = first_times(evidence)
+            if times:
+                return times
+        with open_evidence(source.file, spool=self._spool) as evidence:
+            return first_times(evidence)
+
+
+def _size(source: Source) -> int:
+    try:
+        return source.file.stat().st_size
+    except OSError:
+        return 0
