@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake
 from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.recorder import CaseRecorder
-from mmsforensics.case.store import TableStore
+from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
-from mmsforensics.evidence import hash_file
+from mmsforensics.evidence import Problem, hash_file
+from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
 from mmsforensics.packets.duplicates import ClockDifference, Duplicates
 from mmsforensics.packets.merge import CaptureSet, Member, first_time, in_order
@@ -98,16 +100,19 @@ def _capture_row(
     anomalies: list[str],
 ) -> dict[str, object]:
     scan, source, capture_id = facts.scan, facts.source, book.capture_ids[number]
-    problems = [p.message for p in facts.problems]
+    problems = [encodable(p.message) for p in facts.problems]
+    _problem_rows(store, capture_id, facts.problems)
+    name = encodable(source.name)
+    container = encodable(source.container) if source.container is not None else None
     clocks = duplicates.clocks(number) if duplicates is not None else []
     clock = clocks[0] if clocks else None
-    notes = [*scan.notes, *anomalies, *(_clock_note(book, c) for c in clocks)]
+    notes = [encodable(note) for note in (*scan.notes, *anomalies, *(_clock_note(book, c) for c in clocks))]
     store.append_row(
         "captures",
         {
             "capture_id": capture_id,
-            "path": source.name,
-            "container": source.container,
+            "path": name,
+            "container": container,
             "sha256": scan.sha256,
             "size": facts.size,
             "format": facts.format,
@@ -132,13 +137,31 @@ def _capture_row(
     )
     return {
         "capture_id": capture_id,
-        "path": source.name,
-        "container": source.container,
+        "path": name,
+        "container": container,
         "streamed": source.streamed,
         "size": facts.size,
         "sha256": scan.sha256,
         "problems": problems,
     }
+
+
+def _problem_rows(store: TableStore, capture_id: str, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        start, stop = problem.passed_over or (None, None)
+        store.append_row(
+            "problems",
+            {
+                "capture_id": capture_id,
+                "offset": problem.offset if problem.offset != UNKNOWN_OFFSET else None,
+                "frame": problem.frame,
+                "expected": encodable(problem.expected),
+                "found": encodable(problem.found),
+                "skipped_offset": start,
+                "skipped": stop - start if start is not None and stop is not None else None,
+                "message": encodable(problem.message),
+            },
+        )
 
 
 def _clock_note(book: FrameBook, clock: ClockDifference) -> str:

@@ -16,7 +16,7 @@ from mmsforensics.analytics import community_id
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
 from mmsforensics.case.names import safe_media_name
-from mmsforensics.case.store import TableStore
+from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
 
 
@@ -64,7 +64,7 @@ class CaseRecorder:
                 "frame": frames,
                 "direction": [e.direction for _, e in events],
                 "event": [e.event for _, e in events],
-                "summary": [_text(summary) for summary, _ in told],
+                "summary": [encodable(summary) for summary, _ in told],
                 "details": [json.dumps(details, sort_keys=True) for _, details in told],
             },
         )
@@ -112,13 +112,13 @@ class CaseRecorder:
                 "client_port": summary.client_port,
                 "server_ip": str(ipaddress.ip_address(summary.server_ip)),
                 "server_port": summary.server_port,
-                "url": _text(summary.url),
-                "client_version": _text(summary.client_version),
-                "server_version": _text(summary.server_version),
-                "player_guid": _text(summary.player_guid),
+                "url": encodable(summary.url),
+                "client_version": encodable(summary.client_version),
+                "server_version": encodable(summary.server_version),
+                "player_guid": encodable(summary.player_guid),
                 "start_ts": _time(summary.start_ts),
                 "end_ts": _time(summary.end_ts),
-                "outcome": _text(summary.outcome),
+                "outcome": encodable(summary.outcome),
                 "media_bytes": summary.media_bytes,
                 "packets_received": summary.packets_received,
                 "packets_missing": summary.packets_missing,
@@ -132,8 +132,3 @@ class CaseRecorder:
 def _time(ts: int) -> int | None:
     """A time stamp, or none for a frame that had none."""
     return ts if ts > -(1 << 63) else None
-
-
-def _text(value: str) -> str:
-    """Text that UTF-8 can hold."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -164,6 +164,11 @@ class TableStore:
         return self._writers[name]
 
 
+def encodable(value: str) -> str:
+    """Text that UTF-8 can hold: what evidence or a file system gives may have lone surrogates."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _path(name: str) -> str:
     return f"tables/{name}/part-0.parquet"
 

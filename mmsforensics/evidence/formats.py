@@ -32,11 +32,21 @@ PCAP_MAGICS: Final = {
 }
 """Magic number as it stands in a pcap file: (big-endian, nanoseconds) [draft-ietf-opsawg-pcap 4]."""
 
+IXIA_MAGICS: Final = {
+    b"\x1c\x00\x01\xac": (True, True),
+    b"\xac\x01\x00\x1c": (False, True),
+    b"\x1c\x00\x01\xab": (True, False),
+    b"\xab\x01\x00\x1c": (False, False),
+}
+"""The same of Ixia's variant: four bytes more in the file header."""
+
 KUZNETZOV_MAGICS: Final = {
     b"\xa1\xb2\xcd\x34": (True, False),
     b"\x34\xcd\xb2\xa1": (False, False),
 }
 """The same of Kuznetzov's variant, which old Linux systems wrote: longer record headers."""
+
+ALL_PCAP_MAGICS: Final = {**PCAP_MAGICS, **IXIA_MAGICS, **KUZNETZOV_MAGICS}
 
 SNOOP_MAGIC: Final = b"snoop\0\0\0"
 """First bytes of a snoop file [RFC 1761]."""
@@ -52,6 +62,9 @@ FOREIGN: Final = {
     b"XCP\0": "a NetXRay or Sniffer file",
     b"TRSNIFF data": "a Network General Sniffer file",
     b"btsnoop\0": "a Bluetooth snoop file",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive, which must be unpacked first",
+    b"Rar!\x1a\x07": "a RAR archive, which must be unpacked first",
+    b"MSCF": "a Cabinet archive, which must be unpacked first",
     b"PK\x03\x04": "a ZIP archive in which no capture was found",
 }
 """First bytes of files that an examiner may take for a capture this package reads, and what they are."""
@@ -93,7 +106,7 @@ def recognise(head: bytes) -> Format:
     """Tell a capture's format by its first bytes, not fewer than four unless the file has no more."""
     if not head:
         return "empty"
-    if head[:4] in PCAP_MAGICS or head[:4] in KUZNETZOV_MAGICS:
+    if head[:4] in ALL_PCAP_MAGICS:
         return "pcap"
     if head[:4] == SHB_MAGIC:
         return "pcapng"

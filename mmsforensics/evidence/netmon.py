@@ -122,20 +122,18 @@ def _system_time(raw: bytes) -> int | None:
 
 
 def find(
-    path: str, data: Bytes, file: NetmonFile, first: int, pos: int, stop: int, room: int
-) -> tuple[NDArray[np.void], int, Problem | None]:
-    """Find the frames from number `first` of the table on that lie behind `pos` and begin before `stop`.
-
-    At most `room` of them. Frames may not overlap: each begins behind the one before it.
+    path: str, data: Bytes, file: NetmonFile, first: int, stop: int, room: int
+) -> tuple[NDArray[np.void], int, list[Problem]]:
+    """Find the frames from number `first` of the table on that begin before `stop`; at most `room` of them.
 
     Returns
     -------
     index : ndarray of RECORD
-        Network Monitor's own frames are left out.
+        Network Monitor's own frames are left out, and those that are not sound.
     after : int
         Number of the first frame not looked at.
-    problem : Problem or None
-        Why the table cannot be followed further.
+    problems : list of Problem
+        The frames that run beyond the file or into the next one.
     """
     last = min(int(np.searchsorted(file.offsets, stop, side="left")), first + room)
     offsets = file.offsets[first:last]
@@ -143,24 +141,22 @@ def find(
     inside = offsets + header <= len(data)
     known = offsets[inside]
     captured, wire, times = _fields(data, known, file)
-    ends = known + header + captured
-    sound = (ends <= len(data)) & (captured <= MAX_FRAME)
-    sound &= known >= np.concatenate(([pos], ends[:-1]))[: len(known)]
-    count = int(np.argmin(sound)) if not sound.all() else len(known)
-    problem = None
-    if count < len(offsets):
-        at = int(offsets[count])
-        found = "the end of the file" if count >= len(known) else f"{int(captured[count])} captured bytes"
-        expected = f"a frame behind the one before it, inside the file of {len(data)} bytes"
-        problem = Problem(path, at, first + count + 1, expected, found)
-    index = np.empty(count, dtype=RECORD)
-    index["start"] = known[:count] + header
-    index["captured"], index["wire"] = captured[:count], wire[:count]
-    index["ts"] = file.begin + times[:count]
+    following = np.append(file.offsets, len(data))[first + 1 : last + 1]
+    following = np.where(following > len(data), len(data), following)[: len(known)]
+    sound = (known + header + captured <= following) & (captured <= MAX_FRAME)
+    problems = []
+    for n in np.flatnonzero(~np.append(sound, np.zeros(len(offsets) - len(known), dtype=np.bool_))).tolist():
+        found = "the end of the file" if n >= len(known) else f"{int(captured[n])} captured bytes"
+        expected = f"a frame that ends before the next one and inside the file of {len(data)} bytes"
+        problems.append(Problem(path, int(offsets[n]), None, expected, found))
+    index = np.empty(int(np.count_nonzero(sound)), dtype=RECORD)
+    index["start"] = known[sound] + header
+    index["captured"], index["wire"] = captured[sound], wire[sound]
+    index["ts"] = file.begin + times[sound]
     index["link"] = file.link
     if file.version >= (2, 1):
         index = _with_trailers(data, index, file)
-    return index, first + count, problem
+    return index, last, problems
 
 
 def _fields(

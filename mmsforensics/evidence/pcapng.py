@@ -3,9 +3,11 @@
 Rules of this file:
 
 * a section header sets the byte order of what follows, and begins a new list of interfaces;
-* section headers and interface descriptions are rare: Python reads them; packet blocks are walked by
-  compiled code, which passes over every other block;
-* each block says its length twice; where the two disagree nothing behind is believed.
+* section headers, interface descriptions and statistics are rare: Python reads them; packet blocks are
+  walked by compiled code, which passes over every other block;
+* a block that is sound in itself but holds nonsense costs itself alone; where the two lengths that each block
+  says disagree, it is not known where the next one begins;
+* what the file says of itself is kept as notes, bounded in number and length.
 """
 
 from __future__ import annotations
@@ -24,18 +26,31 @@ from mmsforensics.evidence.problem import Problem
 
 BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 
+KNOWN_VERSION: Final = "pcapng version 1"
+"""What a section header is expected to say."""
+
 SHB: Final = 0x0A0D0D0A
 IDB: Final = 1
 PB: Final = 2
 SPB: Final = 3
+NRB: Final = 4
+ISB: Final = 5
 EPB: Final = 6
-"""Block types [sections 4.1 to 4.4, A]: section header, interface description, packet (obsolete), simple
-packet, enhanced packet."""
+JOURNAL: Final = 9
+DSB: Final = 10
+CUSTOM: Final = 0xBAD
+CUSTOM_NOT_COPIED: Final = 0x40000BAD
+"""Block types [sections 4.1 to 4.8, A]: section header, interface description, packet (obsolete), simple
+packet, name resolution, interface statistics, enhanced packet, systemd journal, decryption secrets,
+custom."""
+
+TALLIES: Final = ("name resolution", "systemd journal", "decryption secrets", "custom", "unknown")
+"""Kinds of blocks whose contents are not kept, in the order in which they are counted."""
 
 BLOCK_MINIMUM: Final = 12
 """Type and twice the length [section 3.1]."""
 
-MINIMUM: Final = {SHB: 28, IDB: 20, PB: 32, SPB: 16, EPB: 32}
+MINIMUM: Final = {SHB: 28, IDB: 20, PB: 32, SPB: 16, ISB: 24, EPB: 32}
 """Smallest sound total length of the blocks that are read."""
 
 EPB_MINIMUM: Final = MINIMUM[EPB]
@@ -48,6 +63,28 @@ SIMPLE_HEADER: Final = 12
 """Offset of the packet data in a simple packet block."""
 
 OPT_ENDOFOPT: Final = 0
+OPT_COMMENT: Final = 1
+SECTION_OPTIONS: Final = {2: "hardware", 3: "operating system", 4: "written by"}
+INTERFACE_OPTIONS: Final = {2: "name", 3: "description", 11: "filter", 12: "operating system", 15: "hardware"}
+STATISTICS_OPTIONS: Final = {
+    4: "received",
+    5: "dropped by the interface",
+    6: "accepted by the filter",
+    7: "dropped by the operating system",
+    8: "delivered",
+}
+"""Options that become notes [sections 4.1, 4.2, 4.6], and what the notes call them."""
+
+IF_FILTER: Final = 11
+"""Its value begins with a byte that says how the filter is written: 0 as text."""
+
+MAX_NOTES: Final = 1000
+MAX_NOTE: Final = 2000
+"""Notes of a file, and characters of each, that are kept."""
+
+UNKNOWN_LINK: Final = 0xFFFF
+"""Link type of an interface whose description cannot be read; it still has its number."""
+
 IF_TSRESOL: Final = 9
 IF_TSOFFSET: Final = 14
 """Options that say how time is written [section 4.2]."""
@@ -70,6 +107,7 @@ IMPOSSIBLE_LENGTH: Final = 22
 LENGTHS_DISAGREE: Final = 23
 UNKNOWN_INTERFACE: Final = 24
 CAPTURED_BEYOND_BLOCK: Final = 25
+BLOCK_TOO_SHORT: Final = 26
 """What the walk says about the block at a position: a packet, another block, one for Python, or damage."""
 
 INTERFACE = np.dtype(
@@ -95,6 +133,12 @@ class Section:
     """Interfaces described so far."""
     interfaces: NDArray[np.void] = field(default_factory=lambda: np.zeros(4, INTERFACE))
     """Dtype `INTERFACE`; the first `count` are valid."""
+    number: int = 0
+    """Of the section in the file, from 1."""
+    notes: list[str] = field(default_factory=list)
+    """What the file says of itself."""
+    statistics: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The last statistics of each section's interfaces."""
 
     def add(self, interface: NDArray[np.void]) -> None:
         """Append one interface description."""
@@ -105,17 +149,24 @@ class Section:
         self.interfaces[self.count] = interface
         self.count += 1
 
+    def note(self, text: str) -> None:
+        """Keep a note, if there is room."""
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(text if len(text) <= MAX_NOTE else text[:MAX_NOTE] + "…")
+
 
 def read_control(path: str, data: Bytes, pos: int, section: Section) -> int | Problem:
-    """Read the section header or interface description at `pos` into `section`.
+    """Read the section header, interface description or statistics at `pos` into `section`.
 
     Returns
     -------
     int or Problem
-        Offset behind the block.
+        Offset behind the block. A problem says which bytes it cost if it is known where the next block is.
     """
     if data[pos : pos + 4].tobytes() == SHB_MAGIC:
         return _read_section(path, data, pos, section)
+    if _number(data, pos, 4, section.big) == ISB:
+        return _read_statistics(path, data, pos, section)
     return _read_interface(path, data, pos, section)
 
 
@@ -132,7 +183,7 @@ def _read_section(path: str, data: Bytes, pos: int, section: Section) -> int | P
         return Problem(path, pos + 8, None, f"byte-order magic {BYTE_ORDER_MAGIC:#x}", magic.hex(" "))
     major = _number(data, pos + 12, 2, section.big)
     if major != 1:
-        return Problem(path, pos + 12, None, "pcapng version 1", f"version {major}")
+        return Problem(path, pos + 12, None, KNOWN_VERSION, f"version {major}")
     total = _number(data, pos + 4, 4, section.big)
     code = OK
     if total < MINIMUM[SHB] or total % 4:
@@ -141,7 +192,21 @@ def _read_section(path: str, data: Bytes, pos: int, section: Section) -> int | P
         code = CUT_BLOCK
     elif _number(data, pos + total - 4, 4, section.big) != total:
         code = LENGTHS_DISAGREE
-    return pos + total if code == OK else explain(path, data, pos, None, code, section)
+    if code != OK:
+        return explain(path, data, pos, None, code, section)
+    section.number += 1
+    _note_section(data[pos + 24 : pos + total - 4].tobytes(), section)
+    return pos + total
+
+
+def _note_section(raw: bytes, section: Section) -> None:
+    options = _options(raw, ">" if section.big else "<")
+    said = [f"{SECTION_OPTIONS[code]} {_words(value)}" for code, value in options if code in SECTION_OPTIONS]
+    if said:
+        section.note(f"section {section.number}: {', '.join(said)}")
+    for code, value in options:
+        if code == OPT_COMMENT:
+            section.note(f"section {section.number}: comment: {_words(value)}")
 
 
 def _number(data: Bytes, at: int, size: int, big: bool) -> int:
@@ -155,29 +220,84 @@ def _read_interface(path: str, data: Bytes, pos: int, section: Section) -> int |
     total = _number(data, pos + 4, 4, section.big)
     body = data[pos + 8 : pos + total - 4].tobytes()
     if total < MINIMUM[IDB]:
-        return Problem(
-            path, pos + 4, None, f"an interface description of {MINIMUM[IDB]} bytes or more", f"{total} bytes"
-        )
+        section.add(interface_row(UNKNOWN_LINK, 0, TSRESOL_DEFAULT, 0))
+        expected = f"an interface description of {MINIMUM[IDB]} bytes or more"
+        return Problem(path, pos + 4, None, expected, f"{total} bytes", (pos, pos + total))
     link, _, snaplen = struct.unpack_from(order + "HHI", body)
-    resolution, seconds = _time_options(body[8:], order)
-    section.add(interface_row(link, snaplen, resolution, seconds))
-    return pos + total
-
-
-def _time_options(options: bytes, order: str) -> tuple[int, int]:
-    """Return if_tsresol and if_tsoffset; a list of options that is cut ends where it is cut."""
-    resolution, seconds, at = TSRESOL_DEFAULT, 0, 0
-    while at + 4 <= len(options):
-        code, length = struct.unpack_from(order + "HH", options, at)
-        value = options[at + 4 : at + 4 + length]
-        if code == OPT_ENDOFOPT:
-            break
+    options = _options(body[8:], order)
+    resolution, seconds = TSRESOL_DEFAULT, 0
+    for code, value in options:
         if code == IF_TSRESOL and len(value) == 1:
             resolution = value[0]
         elif code == IF_TSOFFSET and len(value) == 8:
             (seconds,) = struct.unpack(order + "q", value)
+    _note_interface(options, snaplen, section)
+    section.add(interface_row(link, snaplen, resolution, seconds))
+    return pos + total
+
+
+def _note_interface(options: list[tuple[int, bytes]], snaplen: int, section: Section) -> None:
+    name = f"section {section.number}, interface {section.count}"
+    said = []
+    for code, value in options:
+        if code in INTERFACE_OPTIONS:
+            text = _words(value[1:] if code == IF_FILTER and value[:1] == b"\0" else value)
+            said.append(f"{INTERFACE_OPTIONS[code]} {text}")
+    if said:
+        section.note(f"{name}: {', '.join(said)}" + (f", snapshot length {snaplen}" if snaplen else ""))
+    for code, value in options:
+        if code == OPT_COMMENT:
+            section.note(f"{name}: comment: {_words(value)}")
+
+
+def _read_statistics(path: str, data: Bytes, pos: int, section: Section) -> int | Problem:
+    """Read an interface statistics block [section 4.6], which `check_block` found whole."""
+    order = ">" if section.big else "<"
+    total = _number(data, pos + 4, 4, section.big)
+    if total < MINIMUM[ISB]:
+        expected = f"interface statistics of {MINIMUM[ISB]} bytes or more"
+        return Problem(path, pos + 4, None, expected, f"{total} bytes", (pos, pos + total))
+    interface = _number(data, pos + 8, 4, section.big)
+    said = [
+        f"{int.from_bytes(value, 'big' if section.big else 'little')} {STATISTICS_OPTIONS[code]}"
+        for code, value in _options(data[pos + 20 : pos + total - 4].tobytes(), order)
+        if code in STATISTICS_OPTIONS and len(value) == 8
+    ]
+    if said and len(section.statistics) < MAX_NOTES:
+        text = f"section {section.number}, interface {interface}: frames {', '.join(said)}"
+        section.statistics[section.number, interface] = text
+    return pos + total
+
+
+def _options(raw: bytes, order: str) -> list[tuple[int, bytes]]:
+    """Options [section 3.5]; a list that is cut, or has no end, ends where the block does."""
+    options, at = [], 0
+    while at + 4 <= len(raw):
+        code, length = struct.unpack_from(order + "HH", raw, at)
+        if code == OPT_ENDOFOPT:
+            break
+        options.append((code, raw[at + 4 : at + 4 + length]))
         at += 4 + (length + 3) // 4 * 4
-    return resolution, seconds
+    return options
+
+
+def _words(value: bytes) -> str:
+    """The text of an option; some writers end it with a zero."""
+    return value.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def packet_comments(data: Bytes, pos: int, section: Section) -> list[str]:
+    """Comments of the packet block at `pos`, which the walk has found sound."""
+    captured, total = (_number(data, pos + k, 4, section.big) for k in (20, 4))
+    start = pos + PACKET_HEADER + (captured + 3) // 4 * 4
+    options = _options(data[start : pos + total - 4].tobytes(), ">" if section.big else "<")
+    return [_words(value) for code, value in options if code == OPT_COMMENT]
+
+
+def tally_note(tallies: NDArray[np.int64]) -> str | None:
+    """Say which blocks were passed over."""
+    said = [f"{n} {kind}" for kind, n in zip(TALLIES, tallies[:-1].tolist(), strict=True) if n]
+    return f"blocks whose contents are not kept: {', '.join(said)}" if said else None
 
 
 def interface_row(link: int, snaplen: int, resolution: int, seconds: int) -> NDArray[np.void]:
@@ -234,13 +354,42 @@ def check_block(data: Bytes, pos: Int, big: Int) -> Int:
     if code != OK:
         return code
     total = u32(data, pos + 4, big)
-    if kind == IDB:
+    if kind in (IDB, ISB):
         return CONTROL
     if kind in (EPB, PB):
-        return OK if total >= EPB_MINIMUM else IMPOSSIBLE_LENGTH
+        return OK if total >= EPB_MINIMUM else BLOCK_TOO_SHORT
     if kind == SPB:
-        return OK if total >= SPB_MINIMUM else IMPOSSIBLE_LENGTH
+        return OK if total >= SPB_MINIMUM else BLOCK_TOO_SHORT
     return OTHER_BLOCK
+
+
+@njit(nogil=True)
+def block_tally(kind: Int) -> Int:
+    """Where in `TALLIES` a block is counted that is passed over."""
+    if kind == NRB:
+        return 0
+    if kind == JOURNAL:
+        return 1
+    if kind == DSB:
+        return 2
+    return 3 if kind in (CUSTOM, CUSTOM_NOT_COPIED) else 4
+
+
+@njit(nogil=True)
+def has_comment(data: Bytes, pos: Int, big: Int, end: Int) -> Int:
+    """Whether the packet block at `pos`, whose data end at `end`, has a comment among its options."""
+    at = end + (-(end - pos) & 3)
+    stop = pos + u32(data, pos + 4, big) - 4
+    if at >= stop or u32(data, pos, big) == SPB:
+        return False
+    while at + 4 <= stop:
+        code = u16(data, at, big)
+        if code == OPT_COMMENT:
+            return True
+        if code == OPT_ENDOFOPT:
+            return False
+        at += 4 + ((u16(data, at + 2, big) + 3) & ~3)
+    return False
 
 
 @njit(nogil=True)
@@ -328,6 +477,10 @@ def explain(path: str, data: Bytes, pos: int, frame: int | None, code: int, sect
     total = _number(data, pos + 4, 4, section.big)
     if code == CUT_BLOCK:
         return Problem(path, pos, frame, f"a block (type {kind:#x}) of {total} bytes", end)
+    alone = (pos, pos + total)
+    if code == BLOCK_TOO_SHORT:
+        expected = f"a packet block (type {kind:#x}) of {MINIMUM[kind]} bytes or more"
+        return Problem(path, pos + 4, frame, expected, f"{total} bytes", alone)
     if code == IMPOSSIBLE_LENGTH:
         least = MINIMUM.get(kind, BLOCK_MINIMUM)
         expected = f"a block total length (type {kind:#x}) of at least {least} and a multiple of 4"
@@ -341,9 +494,8 @@ def explain(path: str, data: Bytes, pos: int, frame: int | None, code: int, sect
         if kind != SPB:
             interface = _number(data, pos + 8, 2 if kind == PB else 4, section.big)
         expected = f"one of the {section.count} interfaces described before"
-        return Problem(path, pos + 8, frame, expected, f"a packet of interface {interface}")
+        return Problem(path, pos + 8, frame, expected, f"a packet of interface {interface}", alone)
     captured = _number(data, pos + 20, 4, section.big)
     room = total - PACKET_HEADER - 4
-    return Problem(
-        path, pos + 20, frame, f"a captured length of at most {room}, the room in the block", str(captured)
-    )
+    expected = f"a captured length of at most {room}, the room in the block"
+    return Problem(path, pos + 20, frame, expected, str(captured), alone)

@@ -54,7 +54,7 @@ class ScanSummary:
     link_types: tuple[int, ...]
     """Link types (DLT) that the file declares, in order of appearance, each once."""
     truncated: bool
-    """The capture could not be read to its end: it is cut, or damaged from some place on."""
+    """Some of the capture could not be read: it is cut, or damaged in some place."""
     problems: tuple[Problem, ...]
     """What is wrong with the file."""
     notes: tuple[str, ...]
@@ -191,7 +191,7 @@ class CaptureScan:
             first_ts=self._first,
             last_ts=self._last,
             link_types=tuple(walk.link_types) if walk else (),
-            truncated=self._truncated,
+            truncated=self._truncated or (walk is not None and bool(walk.problems.told)),
             problems=tuple(self._problems) + (tuple(walk.problems) if walk else ()),
             notes=tuple(walk.notes) if walk else (),
             decoded=int(self._counts[Status.DECODED]),
@@ -219,7 +219,6 @@ class CaptureScan:
         guess = int((stop - pos) * rows_per_byte * 1.25)
         rows = np.empty(max(1, min(self._capacity, max(LEAST_ROWS, guess))), PACKET)
         count, after, alive = self._walk.step(pos, stop, rows, self._packets)
-        self._truncated |= not alive
         if count == 0:
             return None, after, alive
         rows = rows[:count]

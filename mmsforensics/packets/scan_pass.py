@@ -5,7 +5,7 @@ Of the rare ones the records are found first (`RECORD`), and decoded in a pass o
 Rules of this file:
 
 * the pass stops, and says why, at the end of the window, when its table is full, at what Python must
-  read, and at damage; it never goes on behind damage;
+  read, and at damage; where it goes on behind damage `mmsforensics.evidence.resync` says;
 * `PASS_SOURCES` names the modules compiled into the entries: Numba's cache follows a change in them.
 """
 
@@ -36,9 +36,12 @@ OTHER_BLOCK: Final = pcapng.OTHER_BLOCK
 
 check_record = pcap.check_record
 record_time = pcap.record_time
+lengths = pcap.lengths
 check_block = pcapng.check_block
 packet_fields = pcapng.packet_fields
 packet_time = pcapng.packet_time
+block_tally = pcapng.block_tally
+has_comment = pcapng.has_comment
 decode_frame = decode.decode_frame
 
 _SOURCES: Final = fingerprint(PASS_SOURCES)
@@ -55,6 +58,7 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
         rows: NDArray[np.void],
         frames: Int,
         big: Int,
+        swapped: Int,
         tick: Int,
         limit: Int,
         link: Int,
@@ -72,16 +76,16 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
         while pos < stop:
             if n == len(rows):
                 return n, pos, FULL
-            code = check_record(data, pos, big, limit, header)
+            code = check_record(data, pos, big, swapped, limit, header)
             if code != PCAP_OK:
                 return n, pos, code
             start = pos + header
-            captured = u32(data, pos + 8, big)
+            captured, wire = lengths(data, pos, big, swapped)
             row = rows[n]
             row.ts = record_time(data, pos, big, tick)
             row.frame = frames + n + 1
             row.offset = start
-            decode_frame(data, start, captured, u32(data, pos + 12, big), link, row)
+            decode_frame(data, start, captured, wire, link, row)
             n += 1
             pos = start + captured
         return n, pos, DONE
@@ -96,29 +100,33 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
         big: Int,
         interfaces: NDArray[np.void],
         count: Int,
-    ) -> tuple[Int, Int, Int, Int]:
+        tallies: NDArray[np.int64],
+        comments: NDArray[np.int64],
+    ) -> tuple[Int, Int, Int]:
         """Walk pcapng blocks from `pos` on while they begin before `stop`.
+
+        Blocks passed over are counted in `tallies`, packets with comments in its last place; of as many as
+        `comments` has rows, frame number and offset of the block are written there.
 
         Returns
         -------
-        count, pos, code, skipped
-            Rows written, where the walk stands, and why; blocks passed over.
+        count, pos, code
+            Rows written, where the walk stands, and why.
         """
         _ = sources
         n = 0
-        skipped = 0
         while pos < stop:
             if n == len(rows):
-                return n, pos, FULL, skipped
+                return n, pos, FULL
             code = check_block(data, pos, big)
             if code == OTHER_BLOCK:
-                skipped += 1
+                tallies[block_tally(u32(data, pos, big))] += 1
             elif code != PCAPNG_OK:
-                return n, pos, code, skipped
+                return n, pos, code
             else:
                 code, index, start, captured, wire = packet_fields(data, pos, big, interfaces, count)
                 if code != PCAPNG_OK:
-                    return n, pos, code, skipped
+                    return n, pos, code
                 interface = interfaces[index]
                 row = rows[n]
                 row.ts = packet_time(data, pos, big, interface)
@@ -126,8 +134,12 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
                 row.offset = start
                 decode_frame(data, start, captured, wire, np.int64(interface.link), row)
                 n += 1
+                if has_comment(data, pos, big, start + captured):
+                    if tallies[-1] < len(comments):
+                        comments[tallies[-1], 0], comments[tallies[-1], 1] = frames + n, pos
+                    tallies[-1] += 1
             pos += u32(data, pos + 4, big)
-        return n, pos, DONE, skipped
+        return n, pos, DONE
 
     @njit(cache=True, nogil=True)
     def indexed_pass(data: Bytes, index: NDArray[np.void], rows: NDArray[np.void], frames: Int) -> None:

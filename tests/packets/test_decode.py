@@ -37,10 +37,11 @@ ETHERNET, RAW, SLL, SLL2, NULL, LOOP = 1, 101, 113, 276, 0, 108
 def fast(frame, link=ETHERNET, wire=None):
     """Row of one frame by the compiled pass alone."""
     wire = len(frame) if wire is None else wire
-    record = np.frombuffer(struct.pack("<IIII", 0, 0, len(frame), wire) + frame, np.uint8)
+    record = np.frombuffer(struct.pack("<IIII", 1, 0, len(frame), wire) + frame, np.uint8)
     rows = np.zeros(1, PACKET)
-    count, _, _ = pcap_pass(record, 0, len(record), rows, 0, False, 1000, 262144, link, 16)
+    count, _, _ = pcap_pass(record, 0, len(record), rows, 0, False, False, 1000, 262144, link, 16)
     assert count == 1
+    rows["ts"] = 0
     return rows[0]
 
 

@@ -139,9 +139,10 @@ def test_frames_that_overlap_are_damage(tmp_path):
     content[table + 12 : table + 16] = (
         int.from_bytes(content[table + 8 : table + 12], "little") + 4
     ).to_bytes(4, "little")
-    rows, _, summary, _ = read(bytes(content), tmp_path)
-    assert len(rows) == 3
-    assert "behind the one before it" in summary.problems[0].message
+    rows, frames, summary, _ = read(bytes(content), tmp_path)
+    assert rows["frame"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert frames[:2] + frames[3:] == [frame for frame, _ in FRAMES[:2] + FRAMES[4:]]
+    assert "ends before the next one" in summary.problems[0].message
 
 
 @pytest.mark.parametrize("make", [snoop_bytes, netmon_bytes])

@@ -278,12 +278,14 @@ def test_pcap_with_an_impossible_length_in_the_middle(tmp_path, captured):
     content = PCAP + bad + bytes(300) + PCAP
     rows, _, summary = read(content, tmp_path)
     (problem,) = summary.problems
-    assert len(rows) == 5
+    assert len(rows) == 10
+    assert rows["ts"].tolist() == [ts for _, ts in FRAMES] * 2
     assert (problem.offset, problem.frame) == (len(PCAP) + 8, 6)
+    assert problem.passed_over == (len(PCAP), len(PCAP) + 16 + 300 + 24)
     assert "at most 262144" in problem.expected
     assert str(captured) in problem.found
     assert summary.truncated
-    assert summary.sha256 == hashlib.sha256(content).hexdigest()  # also of what stands behind
+    assert summary.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_a_large_snapshot_length_allows_large_records(tmp_path):
@@ -327,9 +329,10 @@ def test_pcapng_with_an_impossible_block_length(tmp_path, total):
     bad = struct.pack("<II", 6, total) + bytes(16) + struct.pack("<I", total)
     rows, _, summary = read(PCAPNG + bad + PCAPNG, tmp_path)
     (problem,) = summary.problems
-    assert len(rows) == 5
+    assert len(rows) == 10
     assert summary.truncated
     assert problem.offset in (len(PCAPNG) + 4, len(PCAPNG) + total - 4)
+    assert problem.passed_over == (len(PCAPNG), len(PCAPNG) + len(bad))
 
 
 def test_pcapng_whose_two_block_lengths_disagree(tmp_path):
@@ -362,9 +365,9 @@ def test_pcapng_with_a_captured_length_beyond_the_block(tmp_path):
     ],
 )
 def test_pcapng_with_a_packet_of_an_unknown_interface(tmp_path, bad):
-    rows, _, summary = read(PCAPNG + bad, tmp_path)
+    rows, _, summary = read(PCAPNG + bad + PCAPNG, tmp_path)
     (problem,) = summary.problems
-    assert len(rows) == 5
+    assert len(rows) == 10
     assert "interfaces described before" in problem.expected
     assert summary.truncated
 
@@ -376,7 +379,7 @@ def test_pcapng_with_a_bad_byte_order_magic(tmp_path, at_start):
     before = b"" if at_start else PCAPNG
     rows, _, summary = read(before + bytes(bad) + PCAPNG, tmp_path)
     (problem,) = summary.problems
-    assert len(rows) == (0 if at_start else 5)
+    assert len(rows) == (5 if at_start else 10)
     assert problem.offset == len(before) + 8
     assert problem.expected == "byte-order magic 0x1a2b3c4d"
 
