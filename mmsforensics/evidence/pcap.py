@@ -64,6 +64,7 @@ CUT_HEADER: Final = 10
 CUT_DATA: Final = 11
 IMPOSSIBLE_LENGTH: Final = 12
 ALL_ZERO: Final = 13
+MORE_THAN_WIRE: Final = 14
 """What the walk says about the record at a position."""
 
 
@@ -172,7 +173,19 @@ def check_record(data: Bytes, pos: Int, big: Int, swapped: Int, limit: Int, head
         return ALL_ZERO
     if captured > left - header:
         return CUT_DATA
+    # Some programs write nonsense into the length on the wire: such a record is sound if another follows it.
+    if captured > wire and not _may_follow(data, pos + header + captured, big, limit, header):
+        return MORE_THAN_WIRE
     return OK
+
+
+@njit(nogil=True)
+def _may_follow(data: Bytes, pos: Int, big: Int, limit: Int, header: Int) -> Int:
+    """Whether a record may begin at `pos`, or the file end there."""
+    left = len(data) - pos
+    if left < header:
+        return left == 0
+    return u32(data, pos + 4, big) < 1_000_000_000 and u32(data, pos + 8, big) <= limit
 
 
 @njit(nogil=True)
@@ -203,5 +216,9 @@ def explain(path: str, data: Bytes, pos: int, frame: int, code: int, header: Pca
         return Problem(
             path, pos, frame, f"a record of {captured} captured bytes", f"the end of the file after {left}"
         )
+    if code == MORE_THAN_WIRE:
+        wire = int.from_bytes(data[pos + 12 : pos + 16].tobytes(), order)
+        expected = f"a captured length of at most the {wire} bytes on the wire"
+        return Problem(path, pos + 8, frame, expected, f"{captured}, and no record behind them")
     expected = f"a captured length of at most {header.captured_limit}"
     return Problem(path, pos + 8, frame, expected, f"{captured} ({captured:#x}), which is impossible")

@@ -127,15 +127,17 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
         """First place from `start` on, before `stop`, where a chain of pcap records begins, or `NOWHERE`."""
         _ = sources
         for place in range(start, stop):
-            pos, n = place, 0
+            pos, n, when = place, 0, around
             while n < CHAIN:
-                after = _after_record(data, pos, big, swapped, fractions, limit, header, around)
+                after = _after_record(data, pos, big, swapped, fractions, limit, header, when)
                 if after < 0:
                     break
+                if when < 0:
+                    when = u32(data, place, big)  # at least the records agree with each other
                 pos, n = after, n + 1
-                if pos == len(data):
+                if pos == len(data) and (around >= 0 or n >= SHORT_CHAIN):
                     return place
-            if n == CHAIN or (n >= SHORT_CHAIN and after == CUT):
+            if n == CHAIN or (n >= SHORT_CHAIN and after == CUT and around >= 0):
                 return place
         return NOWHERE
 
@@ -144,15 +146,17 @@ def _entries(sources: int) -> tuple[Any, Any, Any]:
         """The same for snoop."""
         _ = sources
         for place in range(start, stop):
-            pos, n = place, 0
+            pos, n, when = place, 0, around
             while n < CHAIN:
-                after = _after_snoop(data, pos, around)
+                after = _after_snoop(data, pos, when)
                 if after < 0:
                     break
+                if when < 0:
+                    when = be32(data, place + 16)
                 pos, n = after, n + 1
-                if pos == len(data):
+                if pos == len(data) and (around >= 0 or n >= SHORT_CHAIN):
                     return place
-            if n == CHAIN or (n >= SHORT_CHAIN and after == CUT):
+            if n == CHAIN or (n >= SHORT_CHAIN and after == CUT and around >= 0):
                 return place
         return NOWHERE
 

@@ -21,6 +21,9 @@ RECORD_HEADER: Final = 24
 MAX_RECORD: Final = 1 << 24
 """Bytes of a record from which on it is damage."""
 
+MAX_PADDING: Final = 32
+"""Bytes behind a frame: RFC 1761 asks for three at most."""
+
 LINKS: Final = {0: 1, 2: 6, 4: 1, 8: 10}
 """Link type (DLT) by data link type: IEEE 802.3, Token Ring, Ethernet, FDDI."""
 
@@ -60,7 +63,9 @@ def _entry(sources: int) -> Callable[..., Any]:
             if left < RECORD_HEADER:
                 return n, pos, CUT_HEADER, drops
             captured, length = be32(data, pos + 4), be32(data, pos + 8)
-            if length < RECORD_HEADER or captured > length - RECORD_HEADER or length > MAX_RECORD:
+            if length < RECORD_HEADER + captured or length > RECORD_HEADER + captured + MAX_PADDING:
+                return n, pos, IMPOSSIBLE, drops
+            if length > MAX_RECORD:
                 return n, pos, IMPOSSIBLE, drops
             if captured > left - RECORD_HEADER:
                 return n, pos, CUT_DATA, drops
@@ -89,5 +94,5 @@ def explain(path: str, data: Bytes, pos: int, frame: int, code: int) -> Problem:
     if code == CUT_DATA:
         found = f"the end of the file after {left - RECORD_HEADER}"
         return Problem(path, pos, frame, f"a record of {captured} captured bytes", found)
-    expected = f"a record length of {RECORD_HEADER} + captured length, at most {MAX_RECORD}"
+    expected = f"a record length of {RECORD_HEADER} + captured length + padding, at most {MAX_RECORD}"
     return Problem(path, pos + 8, frame, expected, f"{length} with {captured} captured bytes")
