@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.packets import Fragments, PacketBatch, Stitched
+from mmsforensics.packets import Fragments, PacketBatch, Stitched, unfold
 from mmsforensics.sessions import Recorder, SessionRoom
 from mmsforensics.streams import FlowPackets, FlowTable
 
@@ -43,7 +43,7 @@ class World:
 
     def feed(self, batch: PacketBatch) -> None:
         """Take the next packets."""
-        self._hear(self._fragments.feed(batch))
+        self._hear(self._fragments.feed(unfold(batch)))
 
     def finish(self) -> None:
         """Take note that there are no more packets; tells every session."""

@@ -4,6 +4,7 @@ The room knows link layers, IP, TCP and UDP, the fragments of a packet and the c
 nothing of flows.
 """
 
+from mmsforensics.packets.aggregates import unfold
 from mmsforensics.packets.fragments import Fragments, Stitched
 from mmsforensics.packets.links import link_type_name
 from mmsforensics.packets.numbering import Numbering
@@ -23,4 +24,5 @@ __all__ = [
     "first_times",
     "link_type_name",
     "scan",
+    "unfold",
 ]

@@ -60,8 +60,26 @@ PLAIN_TYPES: Final = (
 )
 """Ethernet types that are OTHER without asking dpkt."""
 
-TUNNELS: Final = (links.IPPROTO_IPIP, links.IPPROTO_IPV6, links.IPPROTO_GRE)
+TUNNELS: Final = (
+    links.IPPROTO_IPIP,
+    links.IPPROTO_IPV6,
+    links.IPPROTO_GRE,
+    links.IPPROTO_AH,
+    links.IPPROTO_ETHERIP,
+    links.IPPROTO_MPLS,
+)
 """IP protocols that carry packets of their own."""
+
+TUNNEL_PORTS: Final = (
+    links.PORT_L2TP,
+    links.PORT_GTP_U,
+    links.PORT_TEREDO,
+    links.PORT_VXLAN,
+    links.PORT_GENEVE,
+    links.PORT_MPLS,
+    links.PORT_VXLAN_LINUX,
+)
+"""UDP ports of tunnels; what is in such a datagram is looked at on the slow road."""
 
 EXTENSIONS: Final = (
     links.IPPROTO_HOPOPTS,
@@ -252,6 +270,8 @@ def _transport(data: Bytes, start: Int, body: Int, captured: Int, wire: Int, row
             return MALFORMED
         header = np.int64(8)
         length = be16(data, p + 4)
+        if be16(data, p) in TUNNEL_PORTS or be16(data, p + 2) in TUNNEL_PORTS:
+            return SLOW
         if length != 0:
             if length < 8:
                 return MALFORMED

@@ -194,7 +194,7 @@ class CaptureScan:
             truncated=self._truncated or (walk is not None and bool(walk.problems.told)),
             problems=tuple(self._problems) + (tuple(walk.problems) if walk else ()),
             notes=tuple(walk.notes) if walk else (),
-            decoded=int(self._counts[Status.DECODED]),
+            decoded=int(self._counts[Status.DECODED] + self._counts[Status.AGGREGATE]),
             other=int(self._counts[Status.OTHER]),
             malformed=int(self._counts[Status.MALFORMED]),
             fragments=int(self._counts[Status.FRAGMENT]),

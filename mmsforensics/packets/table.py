@@ -25,6 +25,8 @@ class Status(IntEnum):
     """Headers that are impossible or cut."""
     FRAGMENT = 4
     """A fragment of an IP packet; `mmsforensics.packets.fragments` puts them together."""
+    AGGREGATE = 5
+    """A frame of 802.11 that holds several; `mmsforensics.packets.aggregates` takes them apart."""
 
 
 PACKET = np.dtype(
