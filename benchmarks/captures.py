@@ -106,7 +106,7 @@ def conversation(
         answer = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
         answer = answer % (count * 1400)
     else:
-        request, answer = b"\x16\x03\x01\x02\x00" + piece(500), b"\x16\x03\x03\x00\x7a" + piece(1200)
+        request, answer = b"\x16\x03\x01\x02\x00\x01" + piece(500), b"\x16\x03\x03\x00\x7a\x02" + piece(1200)
     for direction, data in ((0, request), (1, answer)):
         if direction == 0:
             yield tcp(host, peer, port, service, a, b, 24, data)

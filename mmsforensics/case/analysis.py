@@ -28,6 +28,7 @@ def analyze(
     out: str | os.PathLike[str],
     *,
     progress: Callable[[Progress], None] | None = None,
+    compiling: Callable[[], None] | None = None,
 ) -> Case:
     """Analyse captures into a case folder.
 
@@ -42,6 +43,8 @@ def analyze(
         The case folder. It may not exist, or be a case, which is then replaced; its custody log goes on.
     progress : callable, optional
         Called with a `Progress` several times a second.
+    compiling : callable, optional
+        Called once if the fast passes are compiled, which takes some 20 seconds on the first run.
 
     Returns
     -------
@@ -70,8 +73,10 @@ def analyze(
         intake.start()
         # Loaded only now: the first capture is being hashed meanwhile.
         from mmsforensics.case.build import build
+        from mmsforensics.evidence.compiled import told_of_compiling
 
-        captures = build(work, intake)
+        with told_of_compiling(compiling):
+            captures = build(work, intake)
         _log(work, target, captures)
         _put_in_place(work, target)
     except BaseException:

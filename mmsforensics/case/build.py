@@ -87,7 +87,7 @@ def _containers(intake: Intake) -> list[dict[str, object]]:
 
 def _media_hashes(work: Path) -> dict[str, str]:
     """Hashes of the recovered files, taken as they were written."""
-    table = pq.read_table(work / "tables" / "media", columns=["path", "sha256"])
+    table = pq.ParquetFile(work / "tables" / "media" / "part-0.parquet").read(columns=["path", "sha256"])
     return {row["path"]: row["sha256"] for row in table.to_pylist()}
 
 

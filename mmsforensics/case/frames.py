@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmsforensics.analytics.arrays import array_of
 from mmsforensics.packets import Numbering, Stitched
 
 
@@ -33,8 +34,8 @@ class FrameBook:
         captures = np.zeros(len(frames), dtype=np.int64)
         local = np.zeros(len(frames), dtype=np.int64)
         captures[~none], local[~none] = self.numbering.locate(frames[~none])
-        names = pa.array(list(self.capture_ids)).take(pa.array(captures, mask=none))
-        return names, pa.array(local.astype(np.uint64), mask=none)
+        names = array_of(self.capture_ids, pa.string()).take(array_of(captures, pa.int64(), none))
+        return names, array_of(local, pa.uint64(), none)
 
     def count(self, what: str, frames: NDArray[np.integer]) -> None:
         """Add frames to a count that is kept for each capture."""

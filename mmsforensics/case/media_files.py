@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.playable import make_playable
@@ -32,7 +33,7 @@ BLOCKS_WAITING = 3
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
 
-ORIGIN_NAMES = pa.array([o.name.lower() for o in Origin])
+ORIGIN_NAMES = array_of([o.name.lower() for o in Origin], pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +256,13 @@ class MediumFile:
         self._store.append(
             "provenance",
             {
-                "media_id": pa.repeat(media_id, len(rows)),
+                "media_id": repeated(media_id, len(rows)),
                 "file_offset": rows["file_offset"],
                 "length": rows["length"],
                 "capture_id": capture_ids,
                 "frame": frames,
-                "frame_offset": pa.array(np.ascontiguousarray(rows["frame_offset"]), mask=rows["frame"] == 0),
-                "kind": ORIGIN_NAMES.take(pa.array(np.ascontiguousarray(rows["kind"]))),
+                "frame_offset": array_of(rows["frame_offset"], pa.uint32(), rows["frame"] == 0),
+                "kind": ORIGIN_NAMES.take(array_of(rows["kind"], pa.uint8())),
             },
         )
 
@@ -275,21 +276,21 @@ def append_packets(
     first_capture_ids, first_frames = book.columns(book.stitched.first_frames(rows["first_frame"]))
     absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
-        "session_id": pa.repeat(session_id, n),
+        "session_id": repeated(session_id, n),
         "packet_number": rows["location"],
-        "send_time_ms": pa.array(np.ascontiguousarray(rows["send_time_ms"]), mask=rows["sound"] == 0),
+        "send_time_ms": array_of(rows["send_time_ms"], pa.uint32(), rows["sound"] == 0),
         "ts": rows["ts"],
         "size": rows["size"],
-        "file_offset": pa.array(np.ascontiguousarray(rows["file_offset"]), mask=absent),
+        "file_offset": array_of(rows["file_offset"], pa.uint64(), absent),
         "frame": frames,
         "capture_id": capture_ids,
         "first_frame": first_frames,
         "first_capture_id": first_capture_ids,
-        "duration_ms": pa.array(np.ascontiguousarray(rows["duration_ms"]), mask=rows["sound"] == 0),
+        "duration_ms": array_of(rows["duration_ms"], pa.uint16(), rows["sound"] == 0),
         "sequence": rows["sequence"],
         "incarnation": rows["incarnation"],
         "sound": rows["sound"].astype(np.bool_),
     }
     if media_id is not None:
-        columns["media_id"] = pa.repeat(media_id, n)
+        columns["media_id"] = repeated(media_id, n)
     store.append("media_packets", columns)

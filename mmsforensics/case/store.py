@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmsforensics.analytics import TABLES, arrow_schema
+from mmsforensics.analytics.arrays import array_of, numbers_of
 
 ROW_GROUP = 1 << 16
 """Rows of a row group: some megabytes of the widest table."""
@@ -64,26 +65,27 @@ class ContentHash:
 
 def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
     nulls, lengths, values = hashes
-    nulls.update(pc.is_null(chunk).to_numpy(zero_copy_only=False).astype(np.uint8).tobytes())
+    null = numbers_of(pc.is_null(chunk).cast(pa.uint8()))
+    nulls.update(null.tobytes())
     if pa.types.is_list(chunk.type):
         for value in chunk.to_pylist():
             text = json.dumps(value).encode()
             lengths.update(len(text).to_bytes(8, "little"))
             values.update(text)
     elif pa.types.is_string(chunk.type):
-        filled = pc.fill_null(chunk, "")
-        sizes = pc.binary_length(filled).to_numpy(zero_copy_only=False)
-        lengths.update(sizes.astype("<i8").tobytes())
-        offsets = np.frombuffer(filled.buffers()[1], dtype=np.int32)[filled.offset :][: len(filled) + 1]
-        text = filled.buffers()[2]
-        if text is not None:
-            values.update(memoryview(text)[int(offsets[0]) : int(offsets[-1])])
+        said = chunk.drop_null()
+        sizes = np.zeros(len(chunk), dtype="<i8")
+        sizes[null == 0] = numbers_of(pc.binary_length(said))
+        lengths.update(sizes.tobytes())
+        offsets = np.frombuffer(said.buffers()[1], dtype=np.int32)[said.offset :][: len(said) + 1]
+        if len(said) and said.buffers()[2] is not None:
+            values.update(memoryview(said.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
     else:
         if pa.types.is_timestamp(chunk.type):
             chunk = chunk.cast(pa.int64())
         elif pa.types.is_boolean(chunk.type):
             chunk = chunk.cast(pa.uint8())
-        values.update(pc.fill_null(chunk, 0).to_numpy(zero_copy_only=False).tobytes())
+        values.update(np.where(null == 0, numbers_of(chunk), 0).astype(numbers_of(chunk).dtype).tobytes())
 
 
 class TableStore:
@@ -173,13 +175,10 @@ def _path(name: str) -> str:
     return f"tables/{name}/part-0.parquet"
 
 
-def _array(values: object, kind: pa.DataType) -> pa.Array:
+def _array(values: Sequence[object] | np.ndarray | pa.Array, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.Array):
         return values.cast(kind) if values.type != kind else values
-    if isinstance(values, np.ndarray):
-        if pa.types.is_timestamp(kind):
-            return pa.array(values, pa.int64(), mask=values == np.iinfo(np.int64).min).cast(kind)
-        return pa.array(np.ascontiguousarray(values)).cast(kind)
-    if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.int64()).cast(kind)
-    return pa.array(values, kind)
+    null = None
+    if isinstance(values, np.ndarray) and pa.types.is_timestamp(kind):
+        null = values == np.iinfo(np.int64).min
+    return array_of(values, kind, null)

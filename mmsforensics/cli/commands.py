@@ -52,11 +52,11 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
     its custody log goes on.
     """
     from mmsforensics.case import CaseError, analyze
-    from mmsforensics.cli.progress import shown_progress
+    from mmsforensics.cli.progress import shown_progress, tell_of_compiling
 
     try:
         with shown_progress(quiet=quiet) as progress:
-            case = analyze(evidence, out, progress=progress)
+            case = analyze(evidence, out, progress=progress, compiling=None if quiet else tell_of_compiling)
     except (CaseError, OSError) as error:
         _fail(str(error))
     for problem in case.problems:
@@ -80,9 +80,12 @@ def info(what: tuple[Path, ...]) -> None:
 def _info_captures(path: Path) -> bool:
     """Describe a capture, or those in an archive; returns whether they could be read whole."""
     from mmsforensics.case.survey import survey
+    from mmsforensics.cli.progress import tell_of_compiling
+    from mmsforensics.evidence.compiled import told_of_compiling
 
     try:
-        sound = [_info_capture(found) for found in survey(path)]
+        with told_of_compiling(tell_of_compiling):
+            sound = [_info_capture(found) for found in survey(path)]
     except OSError as error:
         _fail(f"{path}: {error.strerror or error}")
     return all(sound)

@@ -26,6 +26,11 @@ def shown_progress(*, quiet: bool) -> Iterator[Report | None]:
         yield _lines()
 
 
+def tell_of_compiling() -> None:
+    """Say why the first run takes longer."""
+    sys.stderr.write("compiling the fast passes for this machine, once: some 20 seconds\n")
+
+
 def _bar() -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import (

@@ -7,17 +7,31 @@ cache of its own would only cost time and files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
+from numba.core import event
 
 from mmsforensics.evidence.formats import Bytes
 
-__all__ = ["Bytes", "Int", "Row", "be16", "be32", "fingerprint", "le16", "le32", "u16", "u32"]
+__all__ = [
+    "Bytes",
+    "Int",
+    "Row",
+    "be16",
+    "be32",
+    "fingerprint",
+    "le16",
+    "le32",
+    "told_of_compiling",
+    "u16",
+    "u32",
+]
 
 Int: TypeAlias = Any
 """An integer inside compiled code, where it is a 64-bit machine integer."""
@@ -91,3 +105,29 @@ def fingerprint(modules: Iterable[ModuleType]) -> int:
         if module.__file__ is not None:
             digest.update(Path(module.__file__).read_bytes())
     return int.from_bytes(digest.digest()[:7], "big")
+
+
+class _Compiling(event.Listener):
+    """Hears of the first function that is really compiled; loading one from the cache is no such event."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def on_start(self, event: event.Event) -> None:
+        """See `Listener`."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, event: event.Event) -> None:
+        """See `Listener`."""
+
+
+@contextmanager
+def told_of_compiling(tell: Callable[[], None] | None) -> Iterator[None]:
+    """Call `tell` once if anything is compiled meanwhile."""
+    if tell is None:
+        yield
+        return
+    with event.install_listener("numba:compile", _Compiling(tell)):
+        yield

@@ -19,6 +19,8 @@ SUBFRAME_HEADER: Final = 14
 
 def unfold(batch: PacketBatch) -> PacketBatch:
     """Return the batch with the rows of aggregates replaced by those of the packets in them."""
+    if not batch.rare:
+        return batch
     places = np.flatnonzero(batch.rows["status"] == Status.AGGREGATE)
     if not len(places):
         return batch

@@ -171,7 +171,7 @@ class CaptureSet:
         start = self.numbering.add(active.capture, first, len(rows))
         if start != first:
             rows["frame"] += np.uint64(start - first)
-        batch = PacketBatch(rows, active.batch.data, active.batch.base)
+        batch = PacketBatch(rows, active.batch.data, active.batch.base, active.batch.rare)
         if self.duplicates is None:
             return batch
         return self.duplicates.drop(batch, np.full(len(rows), active.capture, dtype=np.uint16))

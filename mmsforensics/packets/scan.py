@@ -222,26 +222,28 @@ class CaptureScan:
         if count == 0:
             return None, after, alive
         rows = rows[:count]
-        batch = PacketBatch(rows, self._evidence.data[pos:after], pos)
-        self._decode_slow(batch)
-        self._count(rows)
-        return batch, after, alive
+        data = self._evidence.data[pos:after]
+        statuses = np.ascontiguousarray(rows["status"])
+        left = np.flatnonzero(statuses == Status.SLOW)
+        if len(left):
+            self._decode_slow(PacketBatch(rows, data, pos), left)
+            statuses[left] = rows["status"][left]
+        counts = np.bincount(statuses, minlength=len(Status))
+        self._count(np.ascontiguousarray(rows["ts"]), counts)
+        rare = bool(counts[Status.FRAGMENT] or counts[Status.AGGREGATE])
+        return PacketBatch(rows, data, pos, rare), after, alive
 
-    def _decode_slow(self, batch: PacketBatch) -> None:
+    def _decode_slow(self, batch: PacketBatch, left: NDArray[np.intp]) -> None:
         """Let dpkt decode what the pass left to it."""
-        left = np.flatnonzero(batch.rows["status"] == Status.SLOW)
-        if len(left) == 0:
-            return
         from mmsforensics.packets.slow import decode_slow  # dpkt is loaded only where it is needed
 
-        for index in left:
-            decode_slow(batch.frame(int(index)).tobytes(), batch.rows[index])
+        for index in left.tolist():
+            decode_slow(batch.frame(index).tobytes(), batch.rows[index])
 
-    def _count(self, rows: NDArray[np.void]) -> None:
+    def _count(self, times: NDArray[np.int64], counts: NDArray[np.intp]) -> None:
         """Add rows to the summary."""
-        self._packets += len(rows)
-        self._counts += np.bincount(rows["status"], minlength=len(Status))
-        times = rows["ts"]
+        self._packets += len(times)
+        self._counts += counts
         first, last = int(times.min()), int(times.max())
         if last == NO_TIME:
             return

@@ -70,6 +70,8 @@ class PacketBatch:
     """The stretch of the file, read-only, in which the rows' frames lie whole."""
     base: int
     """File offset of ``data[0]``."""
+    rare: bool = True
+    """Whether there may be rows that are to be put together or taken apart (FRAGMENT, AGGREGATE)."""
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Return the captured bytes of the frame of row `index`, a view."""

@@ -18,8 +18,11 @@ LARGEST_CAPACITY = 1 << 17
 """Flows followed at once (about 250 bytes each). Beyond it the longest idle undecided or unwanted ones
 are forgotten; wanted flows never are."""
 
-POOL_LIMIT = 48 << 20
-"""Bytes of payload kept of flows not decided yet; beyond it the oldest are let go."""
+POOL_LIMIT = 64 << 20
+"""Bytes kept of flows not decided yet; beyond it the oldest are let go."""
+
+POOL_STEP = 16 << 20
+"""Bytes that come into the pool before it is looked through for what may be let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class _Kept:
     direction: NDArray[np.uint8]
     data: NDArray[np.uint8]
     start: NDArray[np.int64]
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return len(self.data) + self.rows.nbytes + 17 * len(self.rows)
 
 
 @njit(cache=True, nogil=True)
@@ -122,6 +130,8 @@ class FlowTable:
         self._firsts[np.frombuffer(firsts.tobytes().upper(), dtype=np.uint8)] = True
         self._known: dict[int, Flow] = {}
         self._pool: list[_Kept] = []
+        self._pool_size = 0
+        self._pool_looked_at = 0
         self.begun = _no_frames()
         """Frames with which flows began in the last batch."""
         self.let_go = _no_frames()
@@ -133,10 +143,8 @@ class FlowTable:
         uids = np.empty(len(rows), dtype=np.int64)
         direction = np.empty(len(rows), dtype=np.uint8)
         action = np.empty(len(rows), dtype=np.uint8)
-        known = self._next_uid
         self._track(batch, uids, direction, action)
-        self.begun = _first_frames(rows, uids, known)
-        self._keep(batch, uids, direction, action == tracking.KEEP)
+        self._keep(batch, uids, direction, action)
         delivered = np.flatnonzero(action == tracking.DELIVER)
         if len(delivered):
             order = delivered[np.argsort(uids[delivered], kind="stable")]
@@ -158,7 +166,9 @@ class FlowTable:
         action: NDArray[np.uint8],
     ) -> None:
         done = 0
+        begun = []
         while True:
+            known = self._count
             done, self._count, self._next_uid = tracking.track(
                 batch.rows,
                 done,
@@ -177,7 +187,9 @@ class FlowTable:
                 direction,
                 action,
             )
+            begun.append(self._flows["first_frame"][known : self._count].astype(np.int64))
             if done == len(batch.rows):
+                self.begun = np.concatenate(begun)
                 return
             self._make_room()
 
@@ -218,14 +230,33 @@ class FlowTable:
         batch: PacketBatch,
         uids: NDArray[np.int64],
         direction: NDArray[np.uint8],
-        kept: NDArray[np.bool_],
+        action: NDArray[np.uint8],
     ) -> None:
-        rows = batch.rows[kept]
-        if not len(rows):
+        count, size = tracking.count_kept(batch.rows, action)
+        if not count:
             return
-        start = rows["offset"].astype(np.int64) - batch.base + rows["payload"]
-        data, starts = copy_payloads(batch.data, start, rows["payload_len"].astype(np.int64))
-        self._pool.append(_Kept(rows, uids[kept], direction[kept], data, starts))
+        kept = _Kept(
+            np.empty(count, dtype=PACKET),
+            np.empty(count, dtype=np.int64),
+            np.empty(count, dtype=np.uint8),
+            np.empty(size, dtype=np.uint8),
+            np.empty(count, dtype=np.int64),
+        )
+        tracking.keep(
+            batch.rows,
+            uids,
+            direction,
+            action,
+            batch.data,
+            batch.base,
+            kept.rows,
+            kept.uids,
+            kept.direction,
+            kept.data,
+            kept.start,
+        )
+        self._pool.append(kept)
+        self._pool_size += kept.size
 
     def _from_pool(self, uid: int) -> Iterator[FlowPackets]:
         flow = self._known[uid]
@@ -238,15 +269,12 @@ class FlowTable:
     def _purge(self, first_frame: int) -> None:
         """Let go what the pool holds of flows that are decided, closed, or at a later request."""
         self.let_go = _no_frames()
-        if not self._pool:
+        if self._pool_size - self._pool_looked_at < POOL_STEP:
             return
         remaining: list[_Kept] = []
         for kept in self._pool:
-            index = self._index_of(kept.uids)
-            flows = self._flows[index]
-            open_ = (index >= 0) & np.isin(flows["state"], (tracking.UNDECIDED, tracking.HTTP))
-            open_ &= (flows["closed"] == 0) | (flows["last_frame"] >= first_frame)
-            open_ &= kept.rows["frame"] >= flows["epoch"]
+            open_ = np.empty(len(kept.rows), dtype=np.bool_)
+            tracking.still_open(self._flows, self._count, kept.uids, kept.rows, first_frame, open_)
             if open_.all():
                 remaining.append(kept)
             elif open_.any():
@@ -255,23 +283,17 @@ class FlowTable:
                     kept.data, kept.start[open_], rows["payload_len"].astype(np.int64)
                 )
                 remaining.append(_Kept(rows, kept.uids[open_], kept.direction[open_], data, start))
-        total = sum(len(kept.data) for kept in remaining)
+        total = sum(kept.size for kept in remaining)
         while remaining and total > POOL_LIMIT:
             oldest = remaining.pop(0)
-            total -= len(oldest.data)
+            total -= oldest.size
             self.let_go = np.concatenate((self.let_go, oldest.rows["frame"].astype(np.int64)))
         self._pool = remaining
+        self._pool_size = self._pool_looked_at = total
 
 
 def _no_frames() -> NDArray[np.int64]:
     return np.empty(0, dtype=np.int64)
-
-
-def _first_frames(rows: NDArray[np.void], uids: NDArray[np.int64], known: int) -> NDArray[np.int64]:
-    """The first frame of each flow from uid `known` on."""
-    fresh = np.flatnonzero(uids >= known)
-    _, first = np.unique(uids[fresh], return_index=True)
-    return rows["frame"][fresh[first]].astype(np.int64)
 
 
 def _address(hi: int, lo: int, version: int) -> bytes:

@@ -24,9 +24,9 @@ HEAD_BUDGET: Final = 8192
 """Bytes searched from the start of each HTTP message: what servers allow for a header, and the first
 bytes of the body behind it."""
 
-PLAIN_LIMIT: Final = 4096
+PLAIN_LIMIT: Final = 1024
 """Bytes of a direction, from its SYN on, that may pass without a signature before a flow that does not
-begin like HTTP is let go. MMS and RTSP show theirs in the first 16."""
+begin like HTTP is let go. MMS shows its own in the first 16, behind whatever a proxy asks first."""
 
 MIDSTREAM_LIMIT: Final = 1 << 18
 """The same for a flow whose SYN was not captured: a server pings about every 30 s [MS-MMSP 3.2.2]."""
@@ -135,6 +135,57 @@ def rebuild(flows, count, slots, keep):
 
 
 @njit(cache=True, nogil=True)
+def count_kept(rows, action):
+    """Packets to keep, and the bytes of their payloads."""
+    count, size = 0, np.int64(0)
+    for i in range(len(rows)):
+        if action[i] == KEEP:
+            count += 1
+            size += rows[i]["payload_len"]
+    return count, size
+
+
+@njit(cache=True, nogil=True)
+def keep(rows, uids, direction, action, data, base, kept, kept_uids, kept_direction, kept_data, start):
+    """Copy the packets to keep, in the order in which they are, with their payloads."""
+    n, at = 0, np.int64(0)
+    for i in range(len(rows)):
+        if action[i] != KEEP:
+            continue
+        kept[n] = rows[i]
+        kept_uids[n], kept_direction[n], start[n] = uids[i], direction[i], at
+        length = np.int64(rows[i]["payload_len"])
+        _copy(data, np.int64(rows[i]["offset"]) - base + rows[i]["payload"], length, kept_data, at)
+        at += length
+        n += 1
+
+
+@njit(cache=True, nogil=True)
+def still_open(flows, count, uids, rows, first_frame, out):
+    """Mark the kept packets whose flow may still turn out to be wanted.
+
+    Not those of a flow that is forgotten, decided, closed before `first_frame`, or at a later request.
+    """
+    for i in range(len(uids)):
+        low, high = 0, count  # the table is in order of uid
+        while low < high:
+            middle = (low + high) >> 1
+            if flows[middle]["uid"] < uids[i]:
+                low = middle + 1
+            else:
+                high = middle
+        out[i] = False
+        if low == count or flows[low]["uid"] != uids[i]:
+            continue
+        flow = flows[low]
+        if flow["state"] != UNDECIDED and flow["state"] != HTTP:
+            continue
+        if flow["closed"] and flow["last_frame"] < first_frame:
+            continue
+        out[i] = rows[i]["frame"] >= flow["epoch"]
+
+
+@njit(cache=True, nogil=True)
 def _lower(byte):
     if 65 <= byte <= 90:
         return byte | np.uint8(32)
@@ -142,10 +193,21 @@ def _lower(byte):
 
 
 @njit(cache=True, nogil=True)
-def _contains(data, start, n, text, bounds, firsts):
-    """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside."""
+def _copy(source, begin, n, target, to):
+    """Copy bytes; unsigned indices spare the test for negative ones."""
+    b, t = np.uint64(begin), np.uint64(to)
+    for k in range(np.uint64(max(n, 0))):
+        target[t + k] = source[b + k]
+
+
+@njit(cache=True, nogil=True)
+def _contains(data, start, n, places, text, bounds, firsts):
+    """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside.
+
+    It must begin among the first `places` bytes.
+    """
     end = np.uint64(start + n)  # unsigned: no test for negative indices in the inner loop
-    for i in range(np.uint64(start), end):
+    for i in range(np.uint64(start), np.uint64(start + places)):
         if not firsts[data[i]]:
             continue
         first = _lower(data[i])
@@ -175,6 +237,16 @@ def _begins(data, start, n, text, bounds):
         if k == length:
             return True
     return False
+
+
+@njit(cache=True, nogil=True)
+def _is_other(data, start, n):
+    """Whether the first bytes of a connection are those of TLS [RFC 8446 5.1] or SSH [RFC 4253 4.2]."""
+    if n >= 6 and data[start] == 0x16 and data[start + 1] == 3 and data[start + 2] <= 4:
+        return data[start + 5] == 1 or data[start + 5] == 2  # client hello, server hello
+    return n >= 4 and (
+        data[start] == 83 and data[start + 1] == 83 and data[start + 2] == 72 and data[start + 3] == 45
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -340,6 +412,10 @@ def track(
             if tcp_flags & (FIN | RST | SYN):
                 action[i] = KEEP
             continue
+        first = flow["syn"][d] and row["seq"] == np.uint32(flow["isn"][d] + np.uint32(1))
+        if first and state == UNDECIDED and _is_other(data, start, n):
+            flow["state"] = UNWANTED
+            continue
         restart = False
         if _begins(data, start, n, starts, start_bounds):
             if state == UNDECIDED:
@@ -350,31 +426,29 @@ def track(
             state = HTTP
         if state == HTTP and flow["budget"][d] <= 0:
             continue
-        # Search what the boundary to the previous segment cuts, then the segment itself.
-        carried = np.int64(flow["carried"][d])
-        joined = carried
-        for k in range(carried):
-            work[k] = flow["carry"][d][k]
-        while joined < carried + CARRY and joined - carried < n:
-            work[joined] = data[start + joined - carried]
-            joined += 1
         searched = min(n, np.int64(HEAD_BUDGET) if state == HTTP else n)
-        if (
-            state == UNDECIDED
-            and flow["scanned"][d] < CARRY
-            and _begins(work, 0, joined, starts, start_bounds)
-        ):
-            flow["state"] = HTTP
-        found = _contains(work, 0, joined, text, bounds, firsts) or _contains(
-            data, start, searched, text, bounds, firsts
-        )
-        kept = min(np.int64(CARRY), carried + n)
-        for k in range(kept):
-            at = carried + n - kept + k
-            if at < carried:
-                flow["carry"][d][k] = work[at]
-            else:
-                flow["carry"][d][k] = data[start + at - carried]
+        found = _contains(data, start, searched, searched, text, bounds, firsts)
+        carried = np.int64(flow["carried"][d])
+        carry = flow["carry"][d]
+        if carried:
+            # Search what the boundary to the previous segment cuts.
+            joined = carried + min(n, np.int64(CARRY))
+            _copy(carry, 0, carried, work, 0)
+            _copy(data, start, joined - carried, work, carried)
+            if (
+                state == UNDECIDED
+                and flow["scanned"][d] < CARRY
+                and _begins(work, 0, joined, starts, start_bounds)
+            ):
+                flow["state"] = HTTP
+            found = found or _contains(work, 0, joined, carried, text, bounds, firsts)
+        if n >= CARRY:
+            kept = np.int64(CARRY)
+            _copy(data, start + n - kept, kept, carry, 0)
+        else:
+            kept = min(np.int64(CARRY), carried + n)
+            _copy(work, carried + n - kept, kept - n, carry, 0)
+            _copy(data, start, n, carry, kept - n)
         flow["carried"][d] = kept
         flow["scanned"][d] += n
         flow["budget"][d] -= n
