@@ -42,7 +42,7 @@ def analyze(
     out : path
         The case folder. It may not exist, or be a case, which is then replaced; its custody log goes on.
     progress : callable, optional
-        Called with a `Progress` several times a second.
+        Called with a `Progress` several times a second, on a thread of its own.
     compiling : callable, optional
         Called once if the fast passes are compiled, which takes some 20 seconds on the first run.
 

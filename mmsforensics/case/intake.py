@@ -16,7 +16,7 @@ from pathlib import Path
 from mmsforensics.evidence import Evidence, Problem, open_evidence
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.evidence.sources import Source
-from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times
+from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times, read_ahead
 
 PEEKED = 1 << 20
 """Bytes of a compressed capture unpacked to see when it begins."""
@@ -75,7 +75,7 @@ class Intake:
     spool : Path
         Folder in which compressed evidence is unpacked.
     progress : callable, optional
-        Called with a `Progress` several times a second.
+        Called with a `Progress` several times a second, on a thread of its own.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Intake:
             return
         evidence, scan = opened
         with evidence:
-            yield from scan
+            yield from read_ahead(iter(scan))
             self._facts[number] = CaptureFacts(
                 source=self.sources[number],
                 size=evidence.size,

@@ -15,7 +15,7 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.world import World
 from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
-from mmsforensics.packets import CaptureScan, ScanSummary
+from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
 from mmsforensics.sessions import Event, MediumBlock, MediumSummary, MediumWriter, SessionSummary
 
 
@@ -61,7 +61,7 @@ def _surveyed(source: Source) -> Survey:
     with open_evidence(source.file, name=source.name) as evidence:
         scan, world = CaptureScan(evidence, hashing=False), World(found, book.stitched, book.count)
         book.numbering.add(0, 1, 1 << 62)  # frames are numbered as they stand
-        for batch in scan:
+        for batch in read_ahead(iter(scan)):
             world.feed(batch)
         world.finish()
         return Survey(

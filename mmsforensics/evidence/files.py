@@ -96,7 +96,7 @@ class Mapped:
 
         They are read again if touched again: this bounds resident memory and changes no answer.
         """
-        start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        start = -(-max(start, 0) // mmap.PAGESIZE) * mmap.PAGESIZE
         stop = stop // mmap.PAGESIZE * mmap.PAGESIZE
         if self._map is not None and stop > start and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED, start, stop - start)

@@ -5,6 +5,7 @@ nothing of flows.
 """
 
 from mmsforensics.packets.aggregates import unfold
+from mmsforensics.packets.ahead import read_ahead
 from mmsforensics.packets.fragments import Fragments, Stitched
 from mmsforensics.packets.links import link_type_name
 from mmsforensics.packets.numbering import Numbering
@@ -23,6 +24,7 @@ __all__ = [
     "Stitched",
     "first_times",
     "link_type_name",
+    "read_ahead",
     "scan",
     "unfold",
 ]

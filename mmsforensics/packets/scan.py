@@ -3,7 +3,8 @@
 Rules of this file:
 
 * the hash is of the whole file, what stands behind damage included;
-* a window's pages are given back when its batches were used;
+* a window's pages are given back when its batches were used, which is some windows later for one who reads
+  ahead;
 * hashing begins before compiled code is loaded, and goes ahead: what it could read the walk may touch;
 * damage ends the walk and becomes a `Problem`; it never raises.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 16 << 20
 """Bytes between two releases of memory: large enough that the calls cost nothing."""
+
+LAG: Final = 2
+"""Windows whose batches may still be in use when the next one is begun."""
 
 MARGIN: Final = 1 << 20
 """Bytes behind a window that its last record may reach into."""
@@ -145,7 +149,7 @@ class CaptureScan:
                         rows_per_byte = len(batch.rows) / (after - pos)
                         yield batch
                     pos = after
-                evidence.content.release(start, stop)
+                evidence.content.release(start - LAG * self._window, stop - LAG * self._window)
                 if self._hash is not None:
                     self._hash.reach(stop)
                 if self._progress is not None:
