@@ -95,8 +95,7 @@ def marginal(kind: str, gigabytes: float, repeat: int, folder: Path, work: Path)
         for who in ("ours", "openssl")  # type: ignore[union-attr]
     )
     ratio = held(ours / yardstick, LIMITS[kind])
-    print(f"
-Marginal cost, × yardstick: {ratio} ({ours:.2f} s to {yardstick:.2f} s)")
+    print(f"\nMarginal cost, × yardstick: {ratio} ({ours:.2f} s to {yardstick:.2f} s)")
     peaks = [t[f"ours {name}"].peak_mb for name in ("small", "large")]  # type: ignore[union-attr]
     print(f"\nPeak memory, MB: {held(max(peaks), MEMORY_LIMIT_MB)} ({peaks[0]:.0f} and {peaks[1]:.0f})")
 
