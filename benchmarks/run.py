@@ -38,6 +38,10 @@ class Timing:
     peak_mb: float
 
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Byte code is kept, as it is on any machine by default."""
+
+
 def timed(command: list[str], repeat: int, before: list[Path]) -> Timing | None:
     """Run a command several times; None when it is not installed. `before` is removed before each run."""
     if shutil.which(command[0]) is None:
@@ -47,7 +51,9 @@ def timed(command: list[str], repeat: int, before: list[Path]) -> Timing | None:
         for path in before:
             shutil.rmtree(path, ignore_errors=True)
         begun = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        ) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         seconds.append(time.perf_counter() - begun)

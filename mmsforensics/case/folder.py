@@ -13,6 +13,7 @@ from mmsforensics.case.errors import CaseError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
 MANIFEST = "case.json"
@@ -60,15 +61,32 @@ class Case:
         """
         import pyarrow.dataset as ds
 
+        return ds.dataset(self._parts(name), format="parquet")
+
+    def table(self, name: str) -> pa.Table:
+        """A table in memory.
+
+        Raises
+        ------
+        KeyError
+            There is no such table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # Not by way of a dataset, which loads pandas: a fifth of a second of each command.
+        return pa.concat_tables([pq.ParquetFile(part).read() for part in self._parts(name)])
+
+    def _parts(self, name: str) -> list[Path]:
         if name not in TABLES:
             raise KeyError(f"no table {name!r}; there are {', '.join(TABLES)}")
-        return ds.dataset(self.path / "tables" / name, format="parquet")
+        return sorted((self.path / "tables" / name).glob("*.parquet"))
 
     def frame(self, name: str) -> pd.DataFrame:
         """A table as a DataFrame with Arrow types; times are ``timestamp[ns, tz=UTC]``."""
         import pandas as pd
 
-        return self.arrow(name).to_table().to_pandas(types_mapper=pd.ArrowDtype)
+        return self.table(name).to_pandas(types_mapper=pd.ArrowDtype)
 
     def media_path(self, media_id: str) -> Path:
         """The file of a recovered medium.
@@ -78,8 +96,7 @@ class Case:
         KeyError
             There is no such medium.
         """
-        table = self.arrow("media").to_table(columns=["media_id", "path"]).to_pylist()
-        found = {row["media_id"]: row["path"] for row in table}
+        found = {row["media_id"]: row["path"] for row in self.table("media").to_pylist()}
         return self.path / str(found[media_id])
 
     @property

@@ -328,7 +328,7 @@ def _rows(case: Case, table: str) -> list[dict[str, object]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    data = case.arrow(table).to_table()
+    data = case.table(table)
     for i, field in enumerate(data.schema):
         if pa.types.is_timestamp(field.type):
             text = pc.strftime(data.column(i), format="%Y-%m-%dT%H:%M:%SZ")

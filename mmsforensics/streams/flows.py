@@ -148,14 +148,15 @@ class FlowTable:
         delivered = np.flatnonzero(action == tracking.DELIVER)
         if len(delivered):
             order = delivered[np.argsort(uids[delivered], kind="stable")]
-            start = rows["offset"].astype(np.int64) - batch.base + rows["payload"]
             cuts = np.flatnonzero(np.diff(uids[order])) + 1
             for part in np.split(order, cuts):
                 uid = int(uids[part[0]])
                 if uid not in self._known:
                     self._known[uid] = self._describe(uid)
                     yield from self._from_pool(uid)
-                yield FlowPackets(self._known[uid], rows[part], direction[part], batch.data, start[part])
+                mine = rows[part]
+                start = mine["offset"].astype(np.int64) - batch.base + mine["payload"]
+                yield FlowPackets(self._known[uid], mine, direction[part], batch.data, start)
         self._purge(int(rows["frame"][0]) if len(rows) else 0)
 
     def _track(
