@@ -187,7 +187,7 @@ def open_evidence(
     problems: list[Problem] = []
     while (kind := wrapping_of(_head(content))) is not None and len(wrappings) < MAX_WRAPPINGS:
         content, found = _unpacked(place, content, kind, spool, first=not wrappings)
-        found = [replace(problem, path=name) for problem in found]
+        found = [replace(problem, path=f"{name} (unpacked)") for problem in found]
         wrappings.append(kind)
         problems += found
     head = _head(content)

@@ -175,11 +175,10 @@ class CaptureScan:
         size = len(evidence.data)
         if evidence.wrapping:
             return  # unpacked into a file of our own
+        readable, fault = min(size, evidence.file.size_now), "the file ends"
         if self._hash is not None:
-            readable = self._hash.readable(min(stop + MARGIN, size))
-            fault = self._hash.fault
-        else:
-            readable, fault = min(size, evidence.file.size_now), "the file ends"
+            readable = min(readable, self._hash.readable(min(stop + MARGIN, size)))
+            fault = self._hash.fault or fault
         if readable < min(stop + MARGIN, size):
             evidence.content.shorten(readable)
             expected = f"a file of {evidence.size} bytes"
