@@ -175,10 +175,11 @@ class CaptureScan:
         size = len(evidence.data)
         if evidence.wrapping:
             return  # unpacked into a file of our own
-        readable, fault = min(size, evidence.file.size_now), "the file ends"
+        readable, fault = size, "the file ends"
         if self._hash is not None:
-            readable = min(readable, self._hash.readable(min(stop + MARGIN, size)))
+            readable = self._hash.readable(min(stop + MARGIN, size))
             fault = self._hash.fault or fault
+        readable = min(readable, evidence.file.size_now)  # looked at last: the wait may have been long
         if readable < min(stop + MARGIN, size):
             evidence.content.shorten(readable)
             expected = f"a file of {evidence.size} bytes"
