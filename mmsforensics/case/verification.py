@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsforensics.case.custody import append_entry, check_chain, last_entry
+from mmsforensics.case.evidence_frames import EvidenceFrames, find_evidence
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case
 from mmsforensics.evidence import hash_file
 from mmsforensics.evidence.sources import sources
@@ -19,14 +20,14 @@ class Check:
 
     path: str
     kind: str
-    """evidence, output, custody or manifest."""
+    """evidence, output, custody, manifest or rebuilt."""
     ok: bool
     message: str
     checked: bool = True
     """False where there is nothing to hold against the record."""
 
 
-def verify(case: Case, *, evidence_folder: Path | None = None) -> list[Check]:
+def verify(case: Case, *, evidence_folder: Path | None = None, deep: bool = False) -> list[Check]:
     """Hash the evidence and every output again.
 
     Parameters
@@ -34,6 +35,8 @@ def verify(case: Case, *, evidence_folder: Path | None = None) -> list[Check]:
     case : Case
     evidence_folder : Path, optional
         Where the captures lie now, when they are no longer where they were.
+    deep : bool
+        Also make every recovered file again, from the evidence and the table `provenance` alone.
 
     Returns
     -------
@@ -42,9 +45,23 @@ def verify(case: Case, *, evidence_folder: Path | None = None) -> list[Check]:
         that log.
     """
     checks = [*_evidence(case, evidence_folder), *_outputs(case), *_custody(case)]
+    if deep:
+        checks += _rebuilt(case, evidence_folder)
     failed = [c.path for c in checks if not c.ok]
-    append_entry(case.path / CUSTODY, "verify", {"files": len(checks), "failed": failed})
+    append_entry(case.path / CUSTODY, "verify", {"files": len(checks), "failed": failed, "deep": deep})
     return checks
+
+
+def _rebuilt(case: Case, folder: Path | None) -> Iterator[Check]:
+    """Make the recovered files again; a table that cannot be read any more is what fails."""
+    from mmsforensics.case.rebuild import rebuild  # compiled code is loaded only where it is needed
+
+    try:
+        with EvidenceFrames(case, folder) as frames:
+            for found in rebuild(case, frames):
+                yield Check(found.path, "rebuilt", ok=found.ok, message=found.message)
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        yield Check("tables", "rebuilt", ok=False, message=f"cannot be read: {error}")
 
 
 def _evidence(case: Case, folder: Path | None) -> Iterator[Check]:
@@ -61,11 +78,11 @@ def _evidence(case: Case, folder: Path | None) -> Iterator[Check]:
     for container in _list(case.manifest, "containers"):
         name = str(container["path"])
         yield _file(case, name, folder, container)
-        yield from _archive_members(_find(case, name, folder), members.get(name, []))
+        yield from _archive_members(find_evidence(case, name, folder), members.get(name, []))
 
 
 def _file(case: Case, name: str, folder: Path | None, expected: Mapping[str, object]) -> Check:
-    path = _find(case, name, folder)
+    path = find_evidence(case, name, folder)
     if path is None:
         return Check(name, "evidence", ok=False, message="not found")
     return _compare(path, name, "evidence", expected)
@@ -86,18 +103,6 @@ def _archive_members(archive: Path | None, members: list[dict[str, object]]) -> 
                 yield Check(name, "evidence", ok=False, message="not found in the archive")
             else:
                 yield _compare(file, name, "evidence", member)
-
-
-def _find(case: Case, given: str, folder: Path | None) -> Path | None:
-    candidates = [Path(given)]
-    if folder is not None:
-        candidates = [folder / Path(given).name]
-    else:
-        entry = last_entry(case.path / CUSTODY, "analyze")
-        for known in [*_list(entry, "evidence"), *_list(entry, "containers")]:
-            if known.get("path") == given:
-                candidates.append(Path(str(known["absolute_path"])))
-    return next((c for c in candidates if c.is_file()), None)
 
 
 def _outputs(case: Case) -> Iterator[Check]:

@@ -9,17 +9,19 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.provenance import EVIDENCE, explain
+from mmsforensics.cli.usage import fail
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
     from mmsforensics.case.survey import Survey
 
-DONE, INCOMPLETE, USAGE = 0, 1, 2
+DONE, INCOMPLETE = 0, 1
 
 CASE = click.argument("case", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
@@ -58,7 +60,7 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
         with shown_progress(quiet=quiet) as progress:
             case = analyze(evidence, out, progress=progress, compiling=None if quiet else tell_of_compiling)
     except (CaseError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     for problem in case.problems:
         click.echo(f"warning: {problem}", err=True)
     if not quiet:
@@ -87,7 +89,7 @@ def _info_captures(path: Path) -> bool:
         with told_of_compiling(tell_of_compiling):
             sound = [_info_capture(found) for found in survey(path)]
     except OSError as error:
-        _fail(f"{path}: {error.strerror or error}")
+        fail(f"{path}: {error.strerror or error}")
     return all(sound)
 
 
@@ -211,7 +213,7 @@ def timeline(case: Path, session: str | None, as_json: bool) -> None:
     """Print the events in order of time."""
     opened = _open(case)
     if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
-        _fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
+        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
     rows = [r for r in _rows(opened, "events") if session in (None, r["session_id"])]
     rows.sort(key=lambda r: (r["capture_id"], r["frame"]) if session else (str(r["ts"]), r["frame"]))
     if as_json:
@@ -274,7 +276,7 @@ def schema(table: str | None, markdown: bool) -> None:
     from mmsforensics.analytics import TABLES, markdown_of
 
     if table is not None and table not in TABLES:
-        _fail(f"no table {table}; there are {', '.join(TABLES)}")
+        fail(f"no table {table}; there are {', '.join(TABLES)}")
     for name in [table] if table is not None else list(TABLES):
         if markdown:
             click.echo(markdown_of(TABLES[name]))
@@ -288,16 +290,17 @@ def schema(table: str | None, markdown: bool) -> None:
 
 @main.command()
 @CASE
-@click.option(
-    "--evidence",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder where the captures lie now.",
-)
-def verify(case: Path, evidence: Path | None) -> None:
-    """Hash evidence and outputs again and hold them against the manifest."""
+@EVIDENCE
+@click.option("--deep", is_flag=True, help="Also make every recovered file again from the evidence.")
+def verify(case: Path, evidence: Path | None, deep: bool) -> None:
+    """Hash evidence and outputs again and hold them against the manifest.
+
+    With --deep every recovered file is made a second time from the captures and the table `provenance`
+    alone, without decoding anything, and compared.
+    """
     from mmsforensics.case import verify
 
-    checks = verify(_open(case), evidence_folder=evidence)
+    checks = verify(_open(case), evidence_folder=evidence, deep=deep)
     for check in checks:
         word = "FAILED" if not check.ok else "ok" if check.checked else "--"
         click.echo(f"{word:6}  {check.kind:8}  {check.path}: {check.message}")
@@ -309,18 +312,16 @@ def verify(case: Path, evidence: Path | None) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(explain)
+
+
 def _open(path: Path) -> Case:
     from mmsforensics.case import CaseError, open_case
 
     try:
         return open_case(path)
     except CaseError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(USAGE)
+        fail(str(error))
 
 
 def _rows(case: Case, table: str) -> list[dict[str, object]]:

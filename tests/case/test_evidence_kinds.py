@@ -52,7 +52,7 @@ def test_other_kinds_of_files(plain, make, tmp_path):
     (tmp_path / "evidence").write_bytes(make(CAPTURE))
     case = mmsforensics.analyze([tmp_path / "evidence"], out=tmp_path / "case")
     assert of_interest(case) == of_interest(plain)
-    assert all(check.ok for check in mmsforensics.verify(case))
+    assert all(check.ok for check in mmsforensics.verify(case, deep=True))
 
 
 def test_files_of_an_independent_converter(plain, program, tmp_path):
