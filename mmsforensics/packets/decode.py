@@ -112,7 +112,7 @@ def decode_frame(data: Bytes, start: Int, captured: Int, wire: Int, link: Int, r
     row.src_hi = row.src_lo = row.dst_hi = row.dst_lo = np.uint64(0)
     row.caplen, row.wirelen = captured, wire
     row.seq = row.ack = np.uint32(0)
-    row.payload = row.payload_len = row.payload_wire = np.uint32(0)
+    row.payload = row.payload_len = row.payload_wire = row.network = row.transport = np.uint32(0)
     row.src_port = row.dst_port = row.window = np.uint16(0)
     row.link = link
     row.version = row.proto = row.flags = np.uint8(0)
@@ -158,6 +158,7 @@ def _plain_tcp(data: Bytes, start: Int, captured: Int, wire: Int, row: Row) -> I
     row.flags, row.window = data[i + np.uint64(47)], be16(data, start + 48)
     row.payload, row.payload_len, row.payload_wire = body, kept - body, end - body
     row.version, row.proto, row.status = 4, IPPROTO_TCP, DECODED
+    row.network, row.transport = 14, 34
     return True
 
 
@@ -246,7 +247,7 @@ def _ipv4(data: Bytes, start: Int, at: Int, captured: Int, wire: Int, row: Row) 
         row.ack = (place & 0x1FFF) << 3
         row.flags = (place >> 13) & 1
         return _carry(row, body, captured, wire, FRAGMENT)
-    return _transport(data, start, body, captured, wire, row)
+    return _transport(data, start, at, body, captured, wire, row)
 
 
 @njit(nogil=True)
@@ -275,7 +276,7 @@ def _ipv6(data: Bytes, start: Int, at: Int, captured: Int, wire: Int, row: Row) 
     row.proto = following
     if following in EXTENSIONS:
         return SLOW
-    return _transport(data, start, body, captured, wire, row)
+    return _transport(data, start, at, body, captured, wire, row)
 
 
 @njit(nogil=True)
@@ -288,8 +289,10 @@ def _carry(row: Row, body: Int, captured: Int, wire: Int, status: Int) -> Int:
 
 
 @njit(nogil=True)
-def _transport(data: Bytes, start: Int, body: Int, captured: Int, wire: Int, row: Row) -> Int:
-    """Decode TCP or UDP at offset `body` of the frame, given where IP ends; return the status."""
+def _transport(
+    data: Bytes, start: Int, network: Int, body: Int, captured: Int, wire: Int, row: Row
+) -> Int:
+    """Decode TCP or UDP at offset `body` of the frame, given where IP begins and ends; return the status."""
     p = start + body
     proto = row.proto
     if proto == IPPROTO_TCP:
@@ -320,4 +323,5 @@ def _transport(data: Bytes, start: Int, body: Int, captured: Int, wire: Int, row
         return _carry(row, body, captured, wire, OTHER)
     row.src_port = be16(data, p)
     row.dst_port = be16(data, p + 2)
+    row.network, row.transport = network, body
     return _carry(row, body + header, captured, wire, DECODED)

@@ -83,6 +83,8 @@ FIELDS: Final = (
     "src_port",
     "dst_port",
     "window",
+    "network",
+    "transport",
     "version",
     "proto",
     "flags",
@@ -93,7 +95,7 @@ FIELDS: Final = (
 class _Cursor:
     """A frame, where the next header begins in it, and where what carries it ends."""
 
-    __slots__ = ("at", "depth", "end", "fields", "frame", "wire_end")
+    __slots__ = ("at", "depth", "end", "fields", "frame", "network", "wire_end")
 
     def __init__(self, frame: bytes, wire: int) -> None:
         self.frame = frame
@@ -105,12 +107,15 @@ class _Cursor:
         self.fields: dict[str, int] = {}
         self.depth = 0
         """Tunnels over UDP entered."""
+        self.network: int | None = None
+        """Where the innermost IP header begins."""
 
     def copy(self) -> _Cursor:
         """A cursor at the same place, one tunnel further in."""
         other = _Cursor(self.frame, self.wire_end)
         other.at, other.end, other.wire_end = self.at, self.end, self.wire_end
         other.fields, other.depth = dict(self.fields), self.depth + 1
+        other.network = self.network
         return other
 
     def number(self, at: int, size: int, order: Literal["big", "little"] = "big") -> int:
@@ -135,6 +140,11 @@ class _Cursor:
         """End what is carried `length` bytes behind the cursor."""
         self.wire_end = self.at + length
         self.end = min(self.end, self.wire_end)
+
+    def transport(self) -> None:
+        """Note that the header at the cursor is that of TCP or UDP, unless it and IP's are in no frame."""
+        if self.network is not None:
+            self.fields |= {"network": self.network, "transport": self.at}
 
     def carry(self, status: Status) -> Status:
         """Make the bytes from the cursor on the payload."""
@@ -347,6 +357,7 @@ def _ipv4(cursor: _Cursor) -> Any:  # noqa: ANN401
         "src_lo": int.from_bytes(ip.src, "big"),
         "dst_lo": int.from_bytes(ip.dst, "big"),
     }
+    cursor.network = cursor.at
     if ip.len:
         if ip.len < size:
             raise _MalformedError
@@ -371,6 +382,7 @@ def _ipv6(cursor: _Cursor) -> Any:  # noqa: ANN401
         "dst_hi": int.from_bytes(ip.dst[:8], "big"),
         "dst_lo": int.from_bytes(ip.dst[8:], "big"),
     }
+    cursor.network = cursor.at
     cursor.at += size
     if ip.plen:
         cursor.cut(ip.plen)
@@ -734,6 +746,7 @@ def _tcp(cursor: _Cursor) -> Status:
     size = tcp.off << 2
     if size > len(cursor.rest):
         raise _MalformedError
+    cursor.transport()
     cursor.at += size
     cursor.fields |= {
         "src_port": tcp.sport,
@@ -753,6 +766,7 @@ def _udp(cursor: _Cursor) -> Status:
             raise _MalformedError
         length = min(udp.ulen, cursor.wire_end - cursor.at)
         cursor.cut(length)
+    cursor.transport()
     cursor.at += udp.__hdr_len__
     cursor.fields |= {"src_port": udp.sport, "dst_port": udp.dport}
     for port in (udp.dport, udp.sport):

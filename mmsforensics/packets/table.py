@@ -42,6 +42,8 @@ PACKET = np.dtype(
         ("wirelen", "u4"),  # bytes of the frame on the wire
         ("seq", "u4"),  # TCP; FRAGMENT: identification
         ("ack", "u4"),  # TCP; FRAGMENT: offset of the payload in that of the whole packet, bytes
+        ("network", "u4"),  # offset in the frame of the IP header
+        ("transport", "u4"),  # offset in the frame of the TCP or UDP header; 0 if it is in none (see below)
         ("payload", "u4"),  # offset in the frame of the payload of TCP or UDP (of IP: OTHER, FRAGMENT)
         ("payload_len", "u4"),  # captured bytes of it
         ("payload_wire", "u4"),  # bytes of it on the wire by the length of IP (0, off-loaded: by wirelen)
@@ -56,8 +58,9 @@ PACKET = np.dtype(
     ],
     align=True,
 )
-"""A frame. Tunnels are followed: addresses are those of the innermost IP header. A MALFORMED row has the
-addresses of the last IP header that was whole, and no payload."""
+"""A frame. Tunnels are followed: addresses and offsets are those of the innermost IP header. A MALFORMED row
+has the addresses of the last IP header that was whole, and no payload. What was put together from fragments
+has no headers in one frame: `network` and `transport` are 0. Both are set where the status is DECODED."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,7 +58,7 @@ class FlowPackets:
     direction: NDArray[np.uint8]
     """0 from endpoint a, 1 from endpoint b; shape as `rows`."""
     data: NDArray[np.uint8]
-    """Where the payloads lie."""
+    """Where the frames lie, from the first byte of each to the last of its payload."""
     start: NDArray[np.int64]
     """Position of each payload in `data`; shape as `rows`."""
 
@@ -280,10 +280,9 @@ class FlowTable:
                 remaining.append(kept)
             elif open_.any():
                 rows = kept.rows[open_]
-                data, start = copy_payloads(
-                    kept.data, kept.start[open_], rows["payload_len"].astype(np.int64)
-                )
-                remaining.append(_Kept(rows, kept.uids[open_], kept.direction[open_], data, start))
+                head = rows["payload"].astype(np.int64)
+                data, start = copy_payloads(kept.data, kept.start[open_] - head, head + rows["payload_len"])
+                remaining.append(_Kept(rows, kept.uids[open_], kept.direction[open_], data, start + head))
         total = sum(kept.size for kept in remaining)
         while remaining and total > POOL_LIMIT:
             oldest = remaining.pop(0)

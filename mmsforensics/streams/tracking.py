@@ -136,26 +136,27 @@ def rebuild(flows, count, slots, keep):
 
 @njit(cache=True, nogil=True)
 def count_kept(rows, action):
-    """Packets to keep, and the bytes of their payloads."""
+    """Packets to keep, and the bytes of their frames, headers included."""
     count, size = 0, np.int64(0)
     for i in range(len(rows)):
         if action[i] == KEEP:
             count += 1
-            size += rows[i]["payload_len"]
+            size += np.int64(rows[i]["payload"]) + rows[i]["payload_len"]
     return count, size
 
 
 @njit(cache=True, nogil=True)
 def keep(rows, uids, direction, action, data, base, kept, kept_uids, kept_direction, kept_data, start):
-    """Copy the packets to keep, in the order in which they are, with their payloads."""
+    """Copy the packets to keep, in the order in which they are, with their headers and payloads."""
     n, at = 0, np.int64(0)
     for i in range(len(rows)):
         if action[i] != KEEP:
             continue
         kept[n] = rows[i]
-        kept_uids[n], kept_direction[n], start[n] = uids[i], direction[i], at
-        length = np.int64(rows[i]["payload_len"])
-        _copy(data, np.int64(rows[i]["offset"]) - base + rows[i]["payload"], length, kept_data, at)
+        head = np.int64(rows[i]["payload"])
+        kept_uids[n], kept_direction[n], start[n] = uids[i], direction[i], at + head
+        length = head + rows[i]["payload_len"]
+        _copy(data, np.int64(rows[i]["offset"]) - base, length, kept_data, at)
         at += length
         n += 1
 
