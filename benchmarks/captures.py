@@ -185,9 +185,87 @@ def media(out: Path, size: int) -> None:
         file.write(record(ts, tcp(SERVER, CLIENT, 1755, 44174, seq, ack, 25, records[-1])))
 
 
+def checksummed(frame: bytes) -> bytes:
+    """The frame with its TCP checksum filled in [RFC 9293 3.1]."""
+    pseudo = frame[26:34] + b"\0\6" + struct.pack(">H", len(frame) - 34)
+    words = pseudo + frame[34:] + b"\0" * (len(frame) % 2)
+    total = sum(struct.unpack(f">{len(words) // 2}H", words))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return frame[:50] + struct.pack(">H", ~total & 0xFFFF) + frame[52:]
+
+
+def dense(out: Path, size: int) -> None:
+    """Hundreds of MMS sessions over TCP side by side that fill the capture, acknowledged, checksums right.
+
+    All viewers are sent the same packets; each frame's checksum is that of one made before, corrected for
+    what differs, so that the capture is quickly made.
+    """
+    client, server = streams_of(SAMPLE)
+    units = list(units_of(server))
+    records = b"".join(u for u in units[:-1] if u[4:8] == b"\xce\xfa\x0b\xb0")
+    data = [u for u in units if u[4:8] != b"\xce\xfa\x0b\xb0"]
+    viewers, number, ts = 300, 0, 1_700_000_000_000_000
+    ends = [(bytes([10, 1, n >> 8, n & 255]), 20_000 + n) for n in range(viewers)]
+    seq, ack = 2, 2 + len(client)
+    with out.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+
+        def send(frames: list[bytes]) -> int:
+            return file.write(b"".join(record(ts, checksummed(f)) for f in frames))
+
+        written = 0
+        for address, port in ends:
+            written += send(
+                [
+                    tcp(address, SERVER, port, 1755, 1, 0, 2, b""),
+                    tcp(SERVER, address, 1755, port, 1, 2, 18, b""),
+                    *(
+                        tcp(address, SERVER, port, 1755, 2 + at, 2, 24, client[at : at + MSS])
+                        for at in range(0, len(client), MSS)
+                    ),
+                ]
+            )
+        pending = records + data[0]
+        while written < size:
+            block = [pending]
+            for packet in data[1:]:
+                block.append(struct.pack("<IBBH", number, 4, number & 0xFF, len(packet)) + packet[8:])
+                number += 1
+            pending = b"".join(block)
+            whole = len(pending) // MSS * MSS
+            for at in range(0, whole, MSS):
+                model = checksummed(tcp(SERVER, ends[0][0], 1755, 0, seq, ack, 16, pending[at : at + MSS]))
+                reply = checksummed(tcp(ends[0][0], SERVER, 0, 1755, ack, seq + MSS, 16, b""))
+                for address, port in ends:
+                    ts += 1
+                    written += file.write(record(ts, readdressed(model, 30, 36, address, port)))
+                    if at // MSS % 2:
+                        written += file.write(record(ts, readdressed(reply, 26, 34, address, port)))
+                seq += MSS
+            pending = pending[whole:]
+
+
+def readdressed(frame: bytes, ip_at: int, port_at: int, address: bytes, port: int) -> bytes:
+    """The frame with another address and port at the places given, its checksum corrected [RFC 1624]."""
+    old = struct.unpack(">HH", frame[ip_at : ip_at + 4]) + struct.unpack(">H", frame[port_at : port_at + 2])
+    new = (*struct.unpack(">HH", address), port)
+    total = ~struct.unpack(">H", frame[50:52])[0] & 0xFFFF
+    for before, after in zip(old, new, strict=True):
+        total += (~before & 0xFFFF) + after
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    out = bytearray(frame)
+    out[ip_at : ip_at + 4] = address
+    out[port_at : port_at + 2] = port.to_bytes(2, "big")
+    out[50:52] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(out)
+
+
 KINDS = {
     "ordinary": ordinary,
     "media": media,
+    "dense": dense,
     "small": lambda out, size: ordinary(out, size, payload=26),
 }
 

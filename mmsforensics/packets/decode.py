@@ -289,9 +289,7 @@ def _carry(row: Row, body: Int, captured: Int, wire: Int, status: Int) -> Int:
 
 
 @njit(nogil=True)
-def _transport(
-    data: Bytes, start: Int, network: Int, body: Int, captured: Int, wire: Int, row: Row
-) -> Int:
+def _transport(data: Bytes, start: Int, network: Int, body: Int, captured: Int, wire: Int, row: Row) -> Int:
     """Decode TCP or UDP at offset `body` of the frame, given where IP begins and ends; return the status."""
     p = start + body
     proto = row.proto
