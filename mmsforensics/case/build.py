@@ -51,7 +51,7 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
                 world.finish()
-                recorder.flush()
+                recorder.finish()
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")

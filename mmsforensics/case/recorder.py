@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
+from mmsforensics.case.traffic import Traffic
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
+from mmsforensics.streams import Conflict, Flow, FlowSummary
+from mmsforensics.streams.flows import Endpoint
 
 
 class CaseRecorder:
@@ -35,6 +38,7 @@ class CaseRecorder:
         self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
         self._events: list[tuple[str, Event]] = []
+        self._traffic = Traffic(root, spool, store, book)
 
     def begin(self, session: int, first_frame: int) -> None:
         """Name a session, by the capture in which its flow began."""
@@ -47,6 +51,25 @@ class CaseRecorder:
         self._events.append((self._ids[session], event))
         if len(self._events) >= 4096:
             self.flush()
+
+    def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
+        """Record what is odd about a flow's traffic."""
+        self._traffic.anomalies(flow, rows)
+
+    def conflict(self, flow: Flow, side: int, conflict: Conflict) -> None:
+        """Record bytes that were sent twice, differently."""
+        self._traffic.conflict(flow, side, conflict)
+
+    def flow(
+        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+    ) -> None:
+        """Record a finished flow."""
+        self._traffic.flow(summary, [self._ids[n] for n in sessions], protocol, client)
+
+    def finish(self) -> None:
+        """Write what waits for the end: every session and flow is known now."""
+        self.flush()
+        self._traffic.finish()
 
     def flush(self) -> None:
         """Hand the events on to the table."""
@@ -123,6 +146,8 @@ class CaseRecorder:
                 "packets_received": summary.packets_received,
                 "packets_missing": summary.packets_missing,
                 "gap_bytes": summary.gap_bytes,
+                "acked_unseen_bytes": summary.acked_unseen,
+                "seen_unacked_bytes": summary.seen_unacked,
                 "capture_id": capture_id,
                 "frame": frame,
             },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
 from mmsforensics.sessions import Event, MediumBlock, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.streams import Conflict, Flow, FlowSummary
+from mmsforensics.streams.flows import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,17 @@ class _Found:
         return _Nowhere()
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
+        """See `Recorder`."""
+
+    def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
+        """See `Recorder`."""
+
+    def conflict(self, flow: Flow, side: int, conflict: Conflict) -> None:
+        """See `Recorder`."""
+
+    def flow(
+        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+    ) -> None:
         """See `Recorder`."""
 
     def session(self, summary: SessionSummary) -> None:

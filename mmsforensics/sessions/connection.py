@@ -10,7 +10,7 @@ import numpy as np
 from mmsforensics.protocols import HttpDecoder, Message, MmsStreamDecoder, Protocol, detect
 from mmsforensics.protocols.detect import HTTP_RESPONSE
 from mmsforensics.protocols.messages import Direction
-from mmsforensics.streams import Conflict, Flow, Gap, Run, TcpReassembler
+from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
 SYN, RST, ACK = 2, 4, 16
@@ -34,16 +34,18 @@ class Connection:
         "_reset",
         "_streams",
         "_syn_from",
+        "_watch",
         "flow",
         "hopeless",
         "protocol",
     )
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, watch: FlowWatch, policy: Policy = Policy.FIRST) -> None:
         self.flow = flow
+        self._watch = watch
         self.protocol: Protocol | None = None
         self.hopeless = False
-        self._streams = (TcpReassembler(), TcpReassembler())
+        self._streams = (TcpReassembler(policy=policy), TcpReassembler(policy=policy))
         self._held: tuple[list[Item], list[Item]] = ([], [])
         self._client = 0  # the direction in which the client sends
         self._syn_from: int | None = None
@@ -74,15 +76,22 @@ class Connection:
         if len(syn) and self._syn_from is None:
             self._syn_from = int(packets.direction[syn[0]])
         self._reset |= bool((rows["flags"] & RST).any())
+        checks = self._watch.checks(packets)
+        doubtful = self._watch.doubtful(checks, packets.direction)
+        items: list[list[Item]] = []
         for side in (0, 1):
             mine = packets.direction == side
-            self._held[side].extend(self._streams[side].push(rows[mine], packets.data, packets.start[mine]))
+            wrong = None if doubtful is None else doubtful[mine]
+            items.append(self._streams[side].push(rows[mine], packets.data, packets.start[mine], wrong))
+        self._watch.see(packets, checks, [stream.origin for stream in self._streams])
+        for side in (0, 1):  # only now is known what was acknowledged of a hole
+            self._held[side].extend(self._watch.items(side, items[side]))
         return list(self._advance(final=False))
 
     def finish(self) -> list[Message]:
         """Take note that no more packets come."""
         for side in (0, 1):
-            self._held[side].extend(self._streams[side].finish())
+            self._held[side].extend(self._watch.items(side, self._streams[side].finish()))
         return list(self._advance(final=True))
 
     def _advance(self, *, final: bool) -> Iterator[Message]:

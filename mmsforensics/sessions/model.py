@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions.medium import MediumBlock
+from mmsforensics.streams import Conflict, Flow, FlowSummary
+from mmsforensics.streams.flows import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,11 @@ class SessionSummary:
     packets_missing: int
     gap_bytes: int
     """Bytes of the session's streams that were not captured."""
+    acked_unseen: int | None
+    """Bytes of the server's streams that the client acknowledged and the capture does not hold; None where no
+    acknowledgement was captured."""
+    seen_unacked: int | None
+    """Bytes of the server's streams that were captured and never acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,20 @@ class Recorder(Protocol):
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that look like MMS data and belong to no session seen."""
+
+    def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
+        """Record what is odd about a flow's traffic, dtype ANOMALY."""
+
+    def conflict(self, flow: Flow, side: int, conflict: Conflict) -> None:
+        """Record bytes that a side of a flow sent twice, differently."""
+
+    def flow(
+        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+    ) -> None:
+        """Record a finished flow, the numbers of the sessions it carried, and its client if that is known.
+
+        All flows are told after all anomalies but their own last ones, and before the sessions.
+        """
 
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""

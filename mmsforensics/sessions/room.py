@@ -20,7 +20,7 @@ from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams import PIECE, Datagrams
+from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
 
 UDP = 17
@@ -38,8 +38,12 @@ Heard = tuple[int, int, int, Message]
 class SessionRoom:
     """Turns the packets of wanted flows into sessions."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, policy: Policy = Policy.FIRST) -> None:
         self._recorder = recorder
+        self._policy = policy
+        self._watches: dict[int, FlowWatch] = {}
+        self._seen_as: dict[int, tuple[str, Endpoint | None]] = {}  # protocol and client of each flow
+        self._carried: dict[int, list[Story]] = {}  # sessions of each flow
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
         self._http: dict[int, HttpSessions] = {}
@@ -54,16 +58,31 @@ class SessionRoom:
         heard: list[Heard] = []
         for packets in batch:
             uid = packets.flow.uid
+            watch = self._watches.get(uid)
+            if watch is None:
+                watch = self._watches[uid] = FlowWatch(packets.flow)
             if packets.flow.proto == UDP:
+                watch.see(packets, watch.checks(packets))
                 self._datagrams(packets, heard)
             elif uid not in self._done:
                 connection = self._connections.get(uid)
                 if connection is None:
-                    connection = self._connections[uid] = Connection(packets.flow)
+                    connection = self._connections[uid] = Connection(packets.flow, watch, self._policy)
                 _add(heard, uid, connection.feed(packets))
                 if connection.hopeless:
                     self._forget(uid)
+            else:
+                watch.see(packets, watch.checks(packets))
+            self._report(watch)
         self._dispatch(heard)
+
+    def _report(self, watch: FlowWatch) -> None:
+        """Hand on what is odd about a flow's traffic."""
+        rows = watch.told()
+        if len(rows):
+            self._recorder.anomalies(watch.flow, rows)
+        for side, conflict in watch.contested():
+            self._recorder.conflict(watch.flow, side, conflict)
 
     def finish(self) -> None:
         """Take note that the capture ends; tells every session."""
@@ -73,11 +92,33 @@ class SessionRoom:
         self._dispatch(heard)
         for _, _, block in self._held:
             self._recorder.unclaimed(block.packets["frame"])
+        for uid in list(self._connections):
+            self._forget(uid)
+        for uid in sorted(self._watches):
+            self._tell_flow(self._watches[uid])
         for story in self._stories:
             story.finish()
 
+    def _tell_flow(self, watch: FlowWatch) -> None:
+        summary = watch.finish()
+        self._report(watch)
+        uid = watch.flow.uid
+        protocol, client = self._seen_as.get(uid, ("unknown", None))
+        stories = self._carried.get(uid, [])
+        for story in stories:
+            story.delivered(_client_word(summary, client))
+        self._recorder.flow(summary, [s.number for s in stories], protocol, client)
+
+    def _carries(self, uid: int, story: Story) -> None:
+        """Note that a flow belongs to a session."""
+        stories = self._carried.setdefault(uid, [])
+        if story not in stories:
+            stories.append(story)
+
     def _forget(self, uid: int) -> None:
-        self._connections.pop(uid, None)
+        connection = self._connections.pop(uid, None)
+        if connection is not None and connection.protocol is not None:
+            self._seen_as[uid] = (connection.protocol.value, connection.client)
         self._done.add(uid)
 
     def _datagrams(self, packets: FlowPackets, heard: list[Heard]) -> None:
@@ -116,11 +157,14 @@ class SessionRoom:
             self._mms[uid].handle(message)
         elif uid in self._http:
             self._http[uid].handle(message)
+            for story in self._http[uid].stories:
+                self._carries(uid, story)
         else:
             connection = self._connections[uid]
             if connection.protocol is Protocol.MMS:
                 story = self._new_story(connection.client, connection.server, connection.flow.first_frame)
                 self._mms[uid] = MmsSession(story)
+                self._carries(uid, story)
             else:
                 self._http[uid] = HttpSessions(
                     connection.client, connection.server, connection.flow.first_frame, self._find_story
@@ -156,6 +200,8 @@ class SessionRoom:
             return
         session = self._claimant(flow, receiver)
         if session is not None:
+            self._carries(flow.uid, session.story)
+            self._seen_as[flow.uid] = (Protocol.MMS.value, receiver)
             session.handle(message)
             return
         self._held.append((flow, receiver, message))
@@ -188,6 +234,14 @@ class SessionRoom:
         for uid in [u for u, c in self._connections.items() if c.ended]:
             self._forget(uid)
             self._http.pop(uid, None)
+
+
+def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, int] | None:
+    """Of what the server sent: bytes acknowledged and not captured, bytes captured and not acknowledged."""
+    server = summary.sides[1 if client == summary.flow.a else 0]
+    if client is None or server.acked_unseen is None or server.seen_unacked is None:
+        return None
+    return server.acked_unseen, server.seen_unacked
 
 
 def _udp_key(flow: Flow, side: int) -> int:

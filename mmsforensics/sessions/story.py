@@ -55,6 +55,8 @@ class Story:
         self.media_bytes = 0
         self.received = 0
         self.missing = 0
+        self.acked_unseen: int | None = None
+        self.seen_unacked: int | None = None
         self.stray = 0
         self._last_packet: tuple[At, int] | None = None
         self._closed_by: list[tuple[int, str, str]] = []
@@ -201,6 +203,16 @@ class Story:
             ),
         )
 
+    def delivered(self, word: tuple[int, int] | None) -> None:
+        """Take the client's word of one of the session's connections.
+
+        Bytes acknowledged and not captured, bytes captured and not acknowledged; None where no
+        acknowledgement was captured.
+        """
+        if word is not None:
+            self.acked_unseen = (self.acked_unseen or 0) + word[0]
+            self.seen_unacked = (self.seen_unacked or 0) + word[1]
+
     def close_medium(self) -> None:
         """Finish the medium that is open."""
         medium, self.medium = self.medium, None
@@ -240,6 +252,8 @@ class Story:
                 packets_received=self.received,
                 packets_missing=self.missing,
                 gap_bytes=self.gap_bytes,
+                acked_unseen=self.acked_unseen,
+                seen_unacked=self.seen_unacked,
             )
         )
 

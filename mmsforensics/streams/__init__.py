@@ -4,19 +4,28 @@ The room knows transport protocols (TCP, UDP) and nothing of what they carry, bu
 signatures of :mod:`mmsforensics.streams.signatures` by which a flow is kept or let go.
 """
 
+from mmsforensics.streams.flow_watch import FlowSummary, FlowWatch, SideSummary
 from mmsforensics.streams.flows import Flow, FlowPackets, FlowTable
+from mmsforensics.streams.overlap import Policy
 from mmsforensics.streams.reassembly import TcpReassembler
 from mmsforensics.streams.runs import PIECE, Conflict, Datagrams, Gap, Run, locate, spans
+from mmsforensics.streams.watch import ANOMALY, Kind
 
 __all__ = [
+    "ANOMALY",
     "PIECE",
     "Conflict",
     "Datagrams",
     "Flow",
     "FlowPackets",
+    "FlowSummary",
     "FlowTable",
+    "FlowWatch",
     "Gap",
+    "Kind",
+    "Policy",
     "Run",
+    "SideSummary",
     "TcpReassembler",
     "locate",
     "spans",

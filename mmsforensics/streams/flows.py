@@ -46,6 +46,10 @@ class Flow:
     b: Endpoint
     """The two ends, in order of (address, port); direction 0 is from `a` to `b`."""
     first_frame: int
+    first_ts: int = 0
+    """Time stamp of that frame, ns."""
+    reused: int = 0
+    """Connections between the same endpoints before this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,8 @@ class FlowTable:
             a=Endpoint(a, int(row["a_port"])),
             b=Endpoint(b, int(row["b_port"])),
             first_frame=int(row["first_frame"]),
+            first_ts=int(row["first_ts"]),
+            reused=int(row["reused"]),
         )
 
     def _index_of(self, uids: NDArray[np.int64]) -> NDArray[np.int64]:

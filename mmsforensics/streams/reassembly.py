@@ -2,7 +2,10 @@
 
 Rules of this file:
 
-* where segments overlap, the bytes that arrived first are kept; bytes that differ are reported;
+* where segments overlap, a `Policy` says whose bytes are kept; bytes that differ are reported with both
+  versions, also those of a segment that repeats what was handed on before;
+* a segment whose checksum is wrong is set aside, as its receiver did, and used only where no other
+  segment has its bytes;
 * a hole is declared only when nothing can fill it any more: at the end of the flow, or when more than
   `PENDING_LIMIT` bytes wait behind it. An ACK for bytes that were not captured proves nothing about
   the order of the capture file, and declares no hole;
@@ -11,14 +14,15 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.streams.flows import copy_payloads, gather
-from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run
+from mmsforensics.streams.overlap import SEGMENT, Policy, paint
+from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run, locate
 
 PENDING_LIMIT = 8 << 20
 """Bytes that may wait behind a hole; several times the largest window seen in the field."""
@@ -29,50 +33,9 @@ RST = 4
 
 Item = Run | Gap | Conflict
 
-SEGMENT = np.dtype(
-    [
-        ("offset", "i8"),
-        ("ts", "i8"),
-        ("frame", "i8"),
-        ("start", "i8"),  # position of the bytes in the buffer that goes with the table
-        ("length", "i8"),
-        ("frame_offset", "u4"),
-    ],
-    align=True,
-)
-
-
-@njit(cache=True, nogil=True)
-def _paint(segments, order, begin, end, data, base, out, owner):
-    """Lay the segments ``order[begin:end]`` of one cluster into `out`, the first to arrive on top.
-
-    `segments` is in order of arrival. Bytes before `base` are left out. `owner` says for each byte
-    which segment it came from. Returns a table of (loser, first differing offset, count), winner last.
-    """
-    owner[:] = -1
-    clashes = np.empty((0, 4), dtype=np.int64)
-    arrival = np.sort(order[begin:end])
-    for s in arrival:
-        seg = segments[s]
-        lost = np.int64(0)
-        first = np.int64(-1)
-        winner = np.int64(-1)
-        for k in range(max(base - seg["offset"], 0), seg["length"]):
-            at = seg["offset"] + k - base
-            byte = data[seg["start"] + k]
-            if owner[at] < 0:
-                owner[at] = s
-                out[at] = byte
-            elif out[at] != byte:
-                lost += 1
-                if first < 0:
-                    first = seg["offset"] + k
-                    winner = owner[at]
-        if lost:
-            row = np.empty((1, 4), dtype=np.int64)
-            row[0, 0], row[0, 1], row[0, 2], row[0, 3] = s, first, lost, winner
-            clashes = np.concatenate((clashes, row))
-    return clashes
+HISTORY = 128 << 10
+"""Bytes handed on that are kept of a direction to be compared with what is sent again: what a sender repeats
+lies within the window, 64 KiB for most hosts of the time."""
 
 
 class TcpReassembler:
@@ -80,9 +43,13 @@ class TcpReassembler:
 
     __slots__ = (
         "_data",
+        "_doubtful",
         "_fin",
+        "_history",
+        "_history_size",
         "_limit",
         "_next",
+        "_policy",
         "_reference",
         "_seen_syn",
         "_waiting",
@@ -90,14 +57,18 @@ class TcpReassembler:
         "last_ts",
     )
 
-    def __init__(self, pending_limit: int = PENDING_LIMIT) -> None:
+    def __init__(self, pending_limit: int = PENDING_LIMIT, policy: Policy = Policy.FIRST) -> None:
         self._limit = pending_limit
+        self._policy = policy
         self._next = 0
         self._reference: int | None = None  # sequence number of stream offset `_next`
         self._seen_syn = False
         self._fin: int | None = None
         self._waiting = np.empty(0, dtype=SEGMENT)
         self._data = np.empty(0, dtype=np.uint8)
+        self._doubtful: list[tuple[NDArray[np.void], NDArray[np.uint8]]] = []  # segments and their bytes
+        self._history: deque[Run] = deque()
+        self._history_size = 0
         self.last_frame = 0
         self.last_ts = 0
 
@@ -111,7 +82,20 @@ class TcpReassembler:
         """Whether the SYN of this direction was captured."""
         return self._seen_syn
 
-    def push(self, rows: NDArray[np.void], data: NDArray[np.uint8], start: NDArray[np.int64]) -> list[Item]:
+    @property
+    def origin(self) -> int | None:
+        """Sequence number of stream offset 0; None before the first segment."""
+        if self._reference is None:
+            return None
+        return (self._reference - self._next) & 0xFFFFFFFF
+
+    def push(
+        self,
+        rows: NDArray[np.void],
+        data: NDArray[np.uint8],
+        start: NDArray[np.int64],
+        doubtful: NDArray[np.bool_] | None = None,
+    ) -> list[Item]:
         """Take segments in order of capture and return what is in order now.
 
         Parameters
@@ -122,6 +106,8 @@ class TcpReassembler:
             Where the payloads lie.
         start : ndarray of int64, shape of `rows`
             Position of each payload in `data`.
+        doubtful : ndarray of bool, shape of `rows`, optional
+            Segments whose checksum is wrong; none if left out.
         """
         if not len(rows):
             return []
@@ -135,6 +121,9 @@ class TcpReassembler:
             self._fin = end if self._fin is None else max(self._fin, end)
         filled = rows["payload_len"] > 0
         filled &= (rows["flags"] & RST) == 0  # a reset's payload is a message for humans [RFC 9293 3.5.3]
+        if doubtful is not None and doubtful.any():
+            self._set_aside(rows, offsets, data, start, filled & doubtful)
+            filled &= ~doubtful
         if not filled.all():
             rows, offsets, start = rows[filled], offsets[filled], start[filled]
         if not len(rows):
@@ -143,6 +132,7 @@ class TcpReassembler:
 
     def finish(self) -> list[Item]:
         """Hand on all that waits, with the holes before it, and the hole before the FIN."""
+        self._take_back()
         items = self._drain(0)
         if self._fin is not None and self._fin > self._next:
             items.append(Gap(self._next, self._fin - self._next, self.last_frame, self.last_ts))
@@ -180,14 +170,8 @@ class TcpReassembler:
         data: NDArray[np.uint8],
         start: NDArray[np.int64],
     ) -> list[Item]:
-        length = rows["payload_len"].astype(np.int64)
-        segments = np.empty(len(rows), dtype=SEGMENT)
-        segments["offset"] = offsets
-        segments["length"] = length
-        segments["ts"] = rows["ts"]
-        segments["frame"] = rows["frame"]
-        segments["frame_offset"] = rows["payload"]
-        segments["start"] = start
+        segments = _segments(rows, offsets, start)
+        length = segments["length"]
         items: list[Item] = []
         if not len(self._waiting):
             expected = self._next + np.concatenate(([0], np.cumsum(length)[:-1]))
@@ -206,9 +190,77 @@ class TcpReassembler:
         gather(data, segments["start"], segments["length"], out)
         run = Run(self._next, out, _pieces(segments))
         self._advance(self._next + len(out))
+        self._remember(run)
         return run
 
+    def _remember(self, run: Run) -> None:
+        """Keep what was handed on, as far back as it may be sent again."""
+        self._history.append(run)
+        self._history_size += len(run.data)
+        while self._history_size - len(self._history[0].data) >= HISTORY:
+            self._history_size -= len(self._history.popleft().data)
+
+    def _set_aside(
+        self,
+        rows: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        data: NDArray[np.uint8],
+        start: NDArray[np.int64],
+        which: NDArray[np.bool_],
+    ) -> None:
+        """Keep segments whose checksum is wrong, for the case that no other has their bytes."""
+        self._doubtful = [
+            d for d in self._doubtful if int((d[0]["offset"] + d[0]["length"]).max()) > self._next
+        ]
+        if not which.any():
+            return
+        segments = _segments(rows[which], offsets[which], start[which])
+        segments["doubtful"] = 1
+        copy, segments["start"] = copy_payloads(data, segments["start"], segments["length"])
+        self._doubtful.append((segments, copy))
+
+    def _take_back(self) -> None:
+        """Let segments that were set aside wait with the others."""
+        for segments, data in self._doubtful:
+            segments["start"] += len(self._data)
+            self._waiting = np.concatenate((self._waiting, segments))
+            self._data = np.concatenate((self._data, data))
+        self._doubtful.clear()
+
     def _disordered(self, segments: NDArray[np.void], data: NDArray[np.uint8]) -> list[Item]:
+        again = np.flatnonzero(segments["offset"] < self._next)
+        conflicts = [c for i in again for c in self._compared(segments[i], data)]
+        return [*conflicts, *self._disordered_in_turn(segments, data)]
+
+    def _compared(self, segment: np.void, data: NDArray[np.uint8]) -> list[Conflict]:
+        """Hold a segment against what was handed on before it."""
+        found = []
+        offset = int(segment["offset"])
+        for run in self._history:
+            low = max(offset, run.offset)
+            high = min(offset + int(segment["length"]), run.offset + len(run.data))
+            if low >= high:
+                continue
+            at = int(segment["start"]) + low - offset
+            kept, other = run.data[low - run.offset : high - run.offset], data[at : at + high - low]
+            differing = np.flatnonzero(kept != other)
+            if len(differing):
+                first = low + int(differing[0])
+                found.append(
+                    Conflict(
+                        offset=first,
+                        length=len(differing),
+                        kept_frame=locate(run.pieces, first)[0],
+                        frame=int(segment["frame"]),
+                        ts=int(segment["ts"]),
+                        start=low,
+                        kept=kept.tobytes(),
+                        other=other.tobytes(),
+                    )
+                )
+        return found
+
+    def _disordered_in_turn(self, segments: NDArray[np.void], data: NDArray[np.uint8]) -> list[Item]:
         fresh, start = copy_payloads(data, segments["start"], segments["length"])
         segments = segments.copy()
         segments["start"] = start + len(self._data)
@@ -221,6 +273,8 @@ class TcpReassembler:
         items: list[Item] = []
         if not len(self._waiting):
             return items
+        if self._doubtful and int(self._waiting["length"].sum()) > limit:
+            self._take_back()  # before a hole is declared
         order, cuts = self._clusters()
         waiting = int(self._waiting["length"].sum())
         done = 0
@@ -257,20 +311,32 @@ class TcpReassembler:
         size = int((members["offset"] + members["length"]).max()) - base
         out = np.empty(size, dtype=np.uint8)
         owner = np.empty(size, dtype=np.int64)
-        clashes = _paint(self._waiting, order, begin, end, self._data, base, out, owner)
-        items: list[Item] = [
-            Conflict(
-                int(first),
-                int(count),
-                int(self._waiting["frame"][winner]),
-                int(self._waiting["frame"][loser]),
-                int(self._waiting["ts"][loser]),
-            )
-            for loser, first, count, winner in clashes
-        ]
-        items.append(Run(base, out, self._owned(owner, base)))
+        clashes = paint(self._waiting, order, begin, end, self._data, base, int(self._policy), out, owner)
+        items: list[Item] = [self._conflict(c) for c in clashes if not self._waiting["doubtful"][c["loser"]]]
+        run = Run(base, out, self._owned(owner, base))
+        items.append(run)
         self._advance(base + size)
+        self._remember(run)
         return items
+
+    def _conflict(self, clash: np.void) -> Conflict:
+        """Two waiting segments that differ, with the bytes of both where they differ."""
+        loser, winner = self._waiting[clash["loser"]], self._waiting[clash["winner"]]
+        first, last = int(clash["first"]), int(clash["last"])
+        kept, other = (
+            self._data[at : at + last + 1 - first].tobytes()
+            for at in (int(s["start"]) + first - int(s["offset"]) for s in (winner, loser))
+        )
+        return Conflict(
+            offset=first,
+            length=int(clash["count"]),
+            kept_frame=int(winner["frame"]),
+            frame=int(loser["frame"]),
+            ts=int(loser["ts"]),
+            start=first,
+            kept=kept,
+            other=other,
+        )
 
     def _owned(self, owner: NDArray[np.int64], base: int) -> NDArray[np.void]:
         cuts = np.concatenate(([0], np.flatnonzero(np.diff(owner)) + 1))
@@ -287,6 +353,19 @@ class TcpReassembler:
         self._data, start = copy_payloads(self._data, segments["start"], segments["length"])
         segments["start"] = start
         self._waiting = segments
+
+
+def _segments(
+    rows: NDArray[np.void], offsets: NDArray[np.int64], start: NDArray[np.int64]
+) -> NDArray[np.void]:
+    segments = np.zeros(len(rows), dtype=SEGMENT)
+    segments["offset"] = offsets
+    segments["length"] = rows["payload_len"]
+    segments["ts"] = rows["ts"]
+    segments["frame"] = rows["frame"]
+    segments["frame_offset"] = rows["payload"]
+    segments["start"] = start
+    return segments
 
 
 def _pieces(segments: NDArray[np.void]) -> NDArray[np.void]:

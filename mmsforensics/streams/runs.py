@@ -48,11 +48,14 @@ class Gap:
     """The frame behind which the hole was noticed: the first one after it, or the last of the flow."""
     ts: int
     """Time stamp of that frame, ns."""
+    acked: int | None = None
+    """Bytes of it that the receiver acknowledged: lost in the capture, not on the way. None where no
+    acknowledgement was captured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two segments that cover the same stretch with different bytes; the first to arrive was kept."""
+    """Two segments that cover the same stretch with different bytes."""
 
     offset: int
     """Stream offset of the first byte that differs."""
@@ -64,6 +67,12 @@ class Conflict:
     """Frame whose bytes were set aside."""
     ts: int
     """Time stamp of the latter frame, ns."""
+    start: int = 0
+    """Stream offset of `kept` and `other`."""
+    kept: bytes = b""
+    """The contested bytes as they were kept."""
+    other: bytes = b""
+    """The contested bytes as the other segment has them; as many as `kept`."""
 
 
 @dataclass(frozen=True, slots=True)

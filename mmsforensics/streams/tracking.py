@@ -70,7 +70,9 @@ FLOW = np.dtype(
         ("first_frame", "u8"),
         ("last_frame", "u8"),
         ("epoch", "u8"),  # frame of the last HTTP request: what was kept before it is of no use
+        ("first_ts", "i8"),
         ("last_ts", "i8"),
+        ("reused", "u4"),  # connections between the same endpoints before this one
         ("scanned", "i8", (2,)),
         ("budget", "i8", (2,)),
         ("first_seq", "u4", (2,)),
@@ -335,6 +337,7 @@ def track(
             slot = (slot + np.uint64(1)) & mask
         tcp = proto == 6
         tcp_flags = row["flags"]
+        before = np.uint32(0)
         if f >= 0 and tcp and tcp_flags & SYN:
             flow = flows[f]
             if flow["syn"][d]:
@@ -350,6 +353,7 @@ def track(
                 if count >= len(flows):
                     return i, count, next_uid
                 slots[slot] = count  # the old flow stays in the table, but is not found again
+                before = flow["reused"] + np.uint32(1)
                 f = -2
         if f < 0:
             if count >= len(flows):
@@ -364,7 +368,8 @@ def track(
             flow["a_hi"], flow["a_lo"], flow["b_hi"], flow["b_lo"] = src_hi, src_lo, dst_hi, dst_lo
             flow["a_port"], flow["b_port"] = sport, dport
             flow["proto"], flow["version"] = proto, row["version"]
-            flow["first_frame"] = row["frame"]
+            flow["first_frame"], flow["first_ts"] = row["frame"], row["ts"]
+            flow["reused"] = before
             flow["epoch"] = 0
             flow["closed"], flow["tries"] = 0, 0
             flow["state"] = UNDECIDED
@@ -410,7 +415,8 @@ def track(
                     flow["state"] = UNWANTED
             continue
         if n == 0:
-            if tcp_flags & (FIN | RST | SYN):
+            # Of acknowledgements those of bytes that are still being searched.
+            if tcp_flags & (FIN | RST | SYN) or flow["budget"][1 - d] > 0:
                 action[i] = KEEP
             continue
         first = flow["syn"][d] and row["seq"] == np.uint32(flow["isn"][d] + np.uint32(1))

@@ -62,10 +62,8 @@ def kept(frames, tmp_path, window=None):
 
 
 def of_interest(frames, before=0):
-    """Numbers of the frames that a flow is put together from: bare ACKs of an undecided one are not kept."""
-    return [
-        before + n for n, frame in enumerate(frames, 1) if len(frame) > 54 or frame[47] & (SYN | FIN | RST)
-    ]
+    """Numbers of the frames that a flow is put together from: all of them, acknowledgements as well."""
+    return [before + n for n in range(1, len(frames) + 1)]
 
 
 def payload_of(packets):

@@ -1,0 +1,347 @@
+"""A flow as a whole: what is odd about its traffic, how it began and ended, what was acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.streams.flows import Flow, FlowPackets
+from mmsforensics.streams.runs import Conflict, Gap, Run
+from mmsforensics.streams.watch import ANOMALY, ROWS_A_PACKET, SIDE, Check, Kind, checksums, observe
+
+TCP: Final = 6
+
+TRUSTED: Final = 8
+"""Right checksums for each wrong one that a direction must show before a wrong one is held against a segment:
+some captures have none that is right."""
+
+VLAN_TYPES: Final = (0x8100, 0x88A8, 0x9100)
+ETHERNET: Final = 1
+
+DETAILS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.RETRANSMISSION: ("seen_before", "not_seen_before"),
+    Kind.SPURIOUS_RETRANSMISSION: ("seen_before", "not_seen_before"),
+    Kind.OUT_OF_ORDER: ("late_ns",),
+    Kind.GAP: ("acknowledged",),
+    Kind.OVERLAP: ("seen_up_to",),
+    Kind.BEYOND_WINDOW: ("window_ends_at",),
+    Kind.DATA_AFTER_FIN: ("fin_at",),
+    Kind.SUSPICIOUS_RST: ("ttl", "bytes_from_expected"),
+    Kind.TTL_CHANGE: ("before", "after"),
+    Kind.IP_ID_JUMP: ("before", "after"),
+    Kind.MAC_CHANGE: ("before", "after"),
+    Kind.DUPLICATE_FRAME: ("ip_id",),
+    Kind.PORT_REUSE: ("flows_before",),
+}
+"""What the columns `a` and `b` of ANOMALY say, by kind."""
+
+SEVERITY: Final[dict[Kind, str]] = {
+    Kind.OVERLAP_CONFLICT: "high",
+    Kind.BAD_CHECKSUM: "medium",
+    Kind.DATA_AFTER_FIN: "medium",
+    Kind.DATA_AFTER_RST: "medium",
+    Kind.SUSPICIOUS_RST: "medium",
+    Kind.BEYOND_WINDOW: "medium",
+    Kind.MAC_CHANGE: "medium",
+    Kind.GAP: "medium",
+    Kind.ACKED_UNSEEN: "medium",
+    Kind.SNAPLEN_CUT: "medium",
+    Kind.ONE_SIDED: "medium",
+    Kind.TTL_CHANGE: "low",
+    Kind.IP_ID_JUMP: "low",
+    Kind.SYN_WITH_DATA: "low",
+    Kind.OVERLAP: "low",
+    Kind.PORT_REUSE: "low",
+    Kind.START_NOT_CAPTURED: "low",
+    Kind.END_NOT_CAPTURED: "low",
+}
+"""``high``: somebody may have tampered; ``medium``: bytes are missing or in doubt, or the packet does not fit
+its connection; ``low``: unusual. All others are ``info``: what any network does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideSummary:
+    """One direction of a flow."""
+
+    packets: int
+    bytes: int
+    """Of whole frames on the wire."""
+    payload: int
+    retransmitted: int
+    retransmitted_bytes: int
+    out_of_order: int
+    acked: int | None
+    """Stream bytes that the other side acknowledged; None where no acknowledgement was captured."""
+    acked_unseen: int | None
+    """Of these, the ones that were not captured."""
+    seen_unacked: int | None
+    """Bytes that were captured and never acknowledged."""
+    gap_bytes: int
+    gaps: int
+    mss: int | None
+    window_scale: int | None
+    """None without a SYN; -1 where the SYN has no such option."""
+    ttl_least: int | None
+    ttl_most: int | None
+    mac: str | None
+    """Source address, of the first frame."""
+    checksums_bad: int
+    checksums_offloaded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSummary:
+    """A flow that was decoded."""
+
+    flow: Flow
+    sides: tuple[SideSummary, SideSummary]
+    """From endpoint a, from endpoint b."""
+    first_frame: int
+    last_frame: int
+    first_ts: int
+    last_ts: int
+    rtt: int | None
+    """From the SYN to the first acknowledgement behind it, ns."""
+    vlans: tuple[int, ...]
+    began: str
+    """``handshake``, ``half a handshake``, ``in the middle`` or, of UDP, ``datagram``."""
+    ended: str
+    """``fin``, ``half closed``, ``reset``, ``capture ended``; of UDP ``datagram``."""
+
+
+class FlowWatch:
+    """Watches one flow; feed it every packet, in order of capture."""
+
+    __slots__ = ("_conflicts", "_gaps", "_sides", "_told", "_vlans", "flow")
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self._sides = np.zeros(2, dtype=SIDE)
+        for name in ("origin", "acked", "fin", "rtt", "window", "scale"):
+            self._sides[name] = -1
+        self._gaps: tuple[list[Gap], list[Gap]] = ([], [])
+        self._vlans: tuple[int, ...] | None = None
+        self._told: list[NDArray[np.void]] = []
+        self._conflicts: list[tuple[int, Conflict]] = []
+        if flow.reused:
+            self._tell(Kind.PORT_REUSE, 0, flow.first_frame, flow.first_ts, a=flow.reused)
+
+    def checks(self, packets: FlowPackets) -> NDArray[np.uint8]:
+        """What the checksum of each packet says: a `Check` each."""
+        out = np.empty(len(packets.rows), dtype=np.uint8)
+        checksums(packets.rows, packets.start, packets.data, out)
+        return out
+
+    def doubtful(self, checks: NDArray[np.uint8], direction: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+        """Packets whose wrong checksum is held against them; None if there are none.
+
+        A wrong checksum tells something only in a direction whose checksums are otherwise right.
+        """
+        bad = checks == Check.BAD
+        if not bad.any():
+            return None
+        for side in (0, 1):
+            mine = direction == side
+            good = int(self._sides["good"][side]) + np.count_nonzero(mine & (checks == Check.GOOD))
+            wrong = int(self._sides["bad"][side]) + np.count_nonzero(mine & bad)
+            if good < TRUSTED * wrong:
+                checks[mine & bad] = Check.UNKNOWN
+                bad &= ~mine
+        return bad if bad.any() else None
+
+    def see(
+        self, packets: FlowPackets, checks: NDArray[np.uint8], origins: Sequence[int | None] = (None, None)
+    ) -> None:
+        """Take note of packets; `origins` are the sequence numbers of stream offset 0 of the two sides."""
+        if self._vlans is None:
+            self._vlans = _vlans(packets)
+        if self.flow.proto != TCP:
+            self._see_datagrams(packets, checks)
+            return
+        for side in (0, 1):
+            origin = origins[side]
+            if origin is not None:
+                self._sides["origin"][side] = origin
+        out = np.empty(len(packets.rows) * ROWS_A_PACKET, dtype=ANOMALY)
+        n = observe(packets.rows, packets.direction, packets.start, packets.data, checks, self._sides, out)
+        if n:
+            self._told.append(out[:n].copy())
+
+    def items(self, side: int, items: Sequence[Run | Gap | Conflict]) -> list[Run | Gap | Conflict]:
+        """Take note of what the reassembly of a side gave; its gaps come back with what was acknowledged."""
+        said: list[Run | Gap | Conflict] = []
+        for item in items:
+            if isinstance(item, Gap):
+                known = replace(item, acked=self._acked_of(side, item.offset, item.length))
+                self._gaps[side].append(known)
+                acked = -1 if known.acked is None else known.acked
+                self._tell(
+                    Kind.GAP, side, known.frame, known.ts, offset=known.offset, size=known.length, a=acked
+                )
+                said.append(known)
+            else:
+                if isinstance(item, Conflict):
+                    self._conflicts.append((side, item))
+                said.append(item)
+        return said
+
+    def contested(self) -> list[tuple[int, Conflict]]:
+        """Sides and conflicts since the last call."""
+        conflicts, self._conflicts = self._conflicts, []
+        return conflicts
+
+    def told(self) -> NDArray[np.void]:
+        """Anomalies since the last call, dtype ANOMALY."""
+        if not self._told:
+            return np.empty(0, dtype=ANOMALY)
+        rows = np.concatenate(self._told)
+        self._told.clear()
+        return rows
+
+    def finish(self) -> FlowSummary:
+        """Take note that no more packets come."""
+        first = min(int(s["first_frame"]) for s in self._sides if s["packets"])
+        last = int(self._sides["last_frame"].max())
+        summary = FlowSummary(
+            flow=self.flow,
+            sides=(self._side(0), self._side(1)),
+            first_frame=first,
+            last_frame=last,
+            first_ts=int(self._sides["first_ts"][self._sides["packets"] > 0].min()),
+            last_ts=int(self._sides["last_ts"][self._sides["packets"] > 0].max()),
+            rtt=max((int(s["rtt"]) for s in self._sides if s["rtt"] >= 0), default=None),
+            vlans=self._vlans or (),
+            began=self._began(),
+            ended=self._ended(),
+        )
+        self._finish_rows(summary)
+        return summary
+
+    def _finish_rows(self, summary: FlowSummary) -> None:
+        if self.flow.proto != TCP:
+            return
+        for side in (0, 1):
+            tail = self._tail_unseen(side)
+            if tail:
+                where = int(self._sides["next"][side])
+                self._tell(
+                    Kind.ACKED_UNSEEN, side, summary.last_frame, summary.last_ts, offset=where, size=tail
+                )
+            if not self._sides["packets"][side]:
+                self._tell(Kind.ONE_SIDED, side, summary.first_frame, summary.first_ts)
+        if summary.began != "handshake":
+            self._tell(Kind.START_NOT_CAPTURED, 0, summary.first_frame, summary.first_ts)
+        if summary.ended == "capture ended":
+            self._tell(Kind.END_NOT_CAPTURED, 0, summary.last_frame, summary.last_ts)
+
+    def _see_datagrams(self, packets: FlowPackets, checks: NDArray[np.uint8]) -> None:
+        rows = packets.rows
+        for d in (0, 1):
+            mine = packets.direction == d
+            if not mine.any():
+                continue
+            side, seen = self._sides[d], rows[mine]
+            if not side["packets"]:
+                side["first_frame"], side["first_ts"] = seen["frame"][0], seen["ts"][0]
+            side["last_frame"], side["last_ts"] = seen["frame"][-1], seen["ts"][-1]
+            side["packets"] += len(seen)
+            side["bytes"] += int(seen["wirelen"].sum())
+            side["payload"] += int(seen["payload_wire"].sum())
+            side["offloaded"] += np.count_nonzero(checks[mine] == Check.OFFLOADED)
+            side["bad"] += np.count_nonzero(checks[mine] == Check.BAD)
+        for kind, which in (
+            (Kind.BAD_CHECKSUM, checks == Check.BAD),
+            (Kind.SNAPLEN_CUT, rows["payload_len"] < rows["payload_wire"]),
+        ):
+            for i in np.flatnonzero(which):
+                size = int(rows["payload_wire"][i])
+                if kind is Kind.SNAPLEN_CUT:
+                    size -= int(rows["payload_len"][i])
+                d = int(packets.direction[i])
+                self._tell(kind, d, int(rows["frame"][i]), int(rows["ts"][i]), size=size)
+
+    def _tell(
+        self, kind: Kind, side: int, frame: int, ts: int, *, offset: int = -1, size: int = 0, a: int = 0
+    ) -> None:
+        row = np.zeros(1, dtype=ANOMALY)
+        row["kind"], row["direction"], row["frame"], row["ts"] = kind, side, frame, ts
+        row["offset"], row["size"], row["a"] = offset, size, a
+        self._told.append(row)
+
+    def _acked(self, side: int) -> int | None:
+        """Bytes of a side's stream that the other one acknowledged."""
+        acked = int(self._sides["acked"][side])
+        return None if acked < 0 else acked
+
+    def _acked_of(self, side: int, offset: int, length: int) -> int | None:
+        acked = self._acked(side)
+        return None if acked is None else min(max(acked - offset, 0), length)
+
+    def _tail_unseen(self, side: int) -> int:
+        """Bytes acknowledged behind the last one seen."""
+        acked = self._acked(side)
+        if acked is None or self._sides["origin"][side] < 0:
+            return 0
+        return max(acked - int(self._sides["next"][side]), 0)
+
+    def _side(self, d: int) -> SideSummary:
+        side, gaps = self._sides[d], self._gaps[d]
+        acked = self._acked(d)
+        unseen = unacked = None
+        if acked is not None:
+            unseen = sum(gap.acked or 0 for gap in gaps) + self._tail_unseen(d)
+            not_seen = sum(gap.length - (gap.acked or 0) for gap in gaps)
+            unacked = max(int(side["next"]) - acked - not_seen, 0)
+        heard = bool(side["headers"])
+        return SideSummary(
+            packets=int(side["packets"]),
+            bytes=int(side["bytes"]),
+            payload=int(side["payload"]),
+            retransmitted=int(side["retransmitted"]),
+            retransmitted_bytes=int(side["retransmitted_bytes"]),
+            out_of_order=int(side["out_of_order"]),
+            acked=acked,
+            acked_unseen=unseen,
+            seen_unacked=unacked,
+            gap_bytes=sum(gap.length for gap in gaps),
+            gaps=len(gaps),
+            mss=int(side["mss"]) or None,
+            window_scale=None if side["scale"] == -1 else max(int(side["scale"]), -1),
+            ttl_least=int(side["ttl_least"]) if heard else None,
+            ttl_most=int(side["ttl_most"]) if heard else None,
+            mac=side["mac"][6:12].tobytes().hex(":") if side["has_mac"] else None,
+            checksums_bad=int(side["bad"]),
+            checksums_offloaded=int(side["offloaded"]),
+        )
+
+    def _began(self) -> str:
+        if self.flow.proto != TCP:
+            return "datagram"
+        syns = int(np.count_nonzero(self._sides["syn"]))
+        return ("in the middle", "half a handshake", "handshake")[syns]
+
+    def _ended(self) -> str:
+        if self.flow.proto != TCP:
+            return "datagram"
+        if self._sides["rst"].any():
+            return "reset"
+        fins = int(np.count_nonzero(self._sides["fin"] >= 0))
+        return ("capture ended", "half closed", "fin")[fins]
+
+
+def _vlans(packets: FlowPackets) -> tuple[int, ...]:
+    """VLANs of the first frame, from the outside in [IEEE 802.1Q 9.6]."""
+    row = packets.rows[0]
+    if row["link"] != ETHERNET or not row["transport"]:
+        return ()
+    frame = int(packets.start[0]) - int(row["payload"])
+    head = packets.data[frame : frame + int(row["network"])].tobytes()
+    found, at = [], 12
+    while at + 4 <= len(head) and int.from_bytes(head[at : at + 2], "big") in VLAN_TYPES:
+        found.append(int.from_bytes(head[at + 2 : at + 4], "big") & 0x0FFF)
+        at += 4
+    return tuple(found)

@@ -1,0 +1,479 @@
+"""What is odd about the traffic of a flow, packet by packet: the compiled half of `flow_watch`.
+
+Rules of this file:
+
+* each packet is looked at once, in order of capture; a clean one writes nothing;
+* stream offsets are those of `TcpReassembler`: 0 is the byte after the SYN, or the first one captured;
+* a byte counts as seen before if it lies below the highest one seen and in no hole. `HOLES` are followed at a
+  time in a direction; where there are more, the oldest is forgotten and what fills it counts as sent again;
+* a checksum that is exactly that of the pseudo-header, or zero, was left to the network card of the capturing
+  host and says nothing.
+
+TCP: RFC 9293; window scale: RFC 7323; checksum: RFC 9293 3.1, RFC 1071.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+HOLES: Final = 16
+RECENT: Final = 4
+"""Packets of a direction that a new one is compared with, to tell a frame that was captured twice."""
+
+USUAL_DISORDER_NS: Final = 3_000_000
+"""A segment that fills a hole this soon after the one that showed it was overtaken; one that comes later was
+sent again. Used where no handshake tells the round-trip time."""
+
+STEADY: Final = 16
+"""Small steps of the IP identification after which a jump is worth a row."""
+
+SMALL_STEP: Final = 256
+JUMP: Final = 4096
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+class Kind(IntEnum):
+    """Kinds of anomalies, as the table `anomalies` names them (in lower case)."""
+
+    RETRANSMISSION = 0
+    SPURIOUS_RETRANSMISSION = 1
+    OUT_OF_ORDER = 2
+    GAP = 3
+    OVERLAP = 4
+    OVERLAP_CONFLICT = 5
+    BEYOND_WINDOW = 6
+    DATA_AFTER_FIN = 7
+    DATA_AFTER_RST = 8
+    SUSPICIOUS_RST = 9
+    ZERO_WINDOW = 10
+    ZERO_WINDOW_PROBE = 11
+    KEEP_ALIVE = 12
+    SYN_WITH_DATA = 13
+    SEQUENCE_WRAP = 14
+    PORT_REUSE = 15
+    TTL_CHANGE = 16
+    IP_ID_JUMP = 17
+    MAC_CHANGE = 18
+    BAD_CHECKSUM = 19
+    DUPLICATE_FRAME = 20
+    SNAPLEN_CUT = 21
+    ONE_SIDED = 22
+    START_NOT_CAPTURED = 23
+    END_NOT_CAPTURED = 24
+    ACKED_UNSEEN = 25
+
+
+class Check(IntEnum):
+    """What a transport checksum says."""
+
+    UNKNOWN = 0
+    """Not all of the packet was captured, or it is in no single frame, or the sender left it out."""
+    GOOD = 1
+    OFFLOADED = 2
+    BAD = 3
+
+
+ANOMALY = np.dtype(
+    [
+        ("frame", "i8"),
+        ("ts", "i8"),
+        ("offset", "i8"),  # stream offset, -1 where there is none
+        ("size", "i8"),  # bytes
+        ("a", "i8"),  # what `flow_watch.DETAILS` says
+        ("b", "i8"),
+        ("kind", "u1"),  # Kind
+        ("direction", "u1"),  # 0 from endpoint a, 1 from b
+    ],
+    align=True,
+)
+
+SIDE = np.dtype(
+    [
+        ("origin", "i8"),  # sequence number of stream offset 0, -1 while unknown
+        ("next", "i8"),  # behind the highest byte seen
+        ("acked", "i8"),  # bytes that the other side acknowledged, -1 for none
+        ("fin", "i8"),  # offset of the FIN, -1 while there is none
+        ("packets", "i8"),
+        ("bytes", "i8"),
+        ("payload", "i8"),
+        ("retransmitted", "i8"),
+        ("retransmitted_bytes", "i8"),
+        ("out_of_order", "i8"),
+        ("high_ts", "i8"),  # when the highest byte was seen
+        ("syn_ts", "i8"),
+        ("rtt", "i8"),  # ns, -1 while unknown; of the side that opened the connection
+        ("window", "i8"),  # bytes that this side is ready to take, -1 while unknown
+        ("good", "i8"),
+        ("offloaded", "i8"),
+        ("bad", "i8"),
+        ("cut", "i8"),
+        ("first_frame", "i8"),
+        ("first_ts", "i8"),
+        ("last_frame", "i8"),
+        ("last_ts", "i8"),
+        ("hole_start", "i8", (HOLES,)),
+        ("hole_end", "i8", (HOLES,)),
+        ("holes", "i8"),
+        ("recent_seq", "u4", (RECENT,)),
+        ("recent_ack", "u4", (RECENT,)),
+        ("recent_length", "u4", (RECENT,)),
+        ("recent_id", "u2", (RECENT,)),
+        ("recent", "i8"),
+        ("steps", "i8"),
+        ("id", "u2"),
+        ("mss", "u2"),  # 0 while unknown
+        ("scale", "i1"),  # -1 while unknown, -2 when the SYN has no such option
+        ("ttl", "u1"),
+        ("ttl_least", "u1"),
+        ("ttl_most", "u1"),
+        ("syn", "u1"),
+        ("rst", "u1"),
+        ("closed_window", "u1"),
+        ("headers", "u1"),  # whether any header was seen
+        ("mac", "u1", (12,)),
+        ("has_mac", "u1"),
+    ],
+    align=True,
+)
+"""What is known of one direction."""
+
+ROWS_A_PACKET: Final = 12
+"""Anomalies that one packet can show, at most."""
+
+
+@njit(cache=True, nogil=True)
+def _fold(total):
+    while total >> np.uint64(16):
+        total = (total & np.uint64(0xFFFF)) + (total >> np.uint64(16))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _sum(data, start, n):
+    """Sum of the 16-bit words of ``data[start:start + n]`` as they would be read in network order."""
+    high, low = np.uint64(0), np.uint64(0)
+    at = np.uint64(start)
+    for _ in range(np.uint64(n >> 1)):
+        high += data[at]
+        low += data[at + np.uint64(1)]
+        at += np.uint64(2)
+    if n & 1:
+        high += data[at]
+    return (high << np.uint64(8)) + low
+
+
+@njit(cache=True, nogil=True)
+def checksums(rows, start, data, out):
+    """Judge the transport checksum of each packet: a `Check` each in `out`."""
+    for i in range(len(rows)):
+        row = rows[i]
+        out[i] = 0
+        if row["transport"] == 0 or row["payload_len"] != row["payload_wire"]:
+            continue
+        frame = start[i] - np.int64(row["payload"])
+        segment = frame + np.int64(row["transport"])
+        length = np.int64(row["payload"]) + np.int64(row["payload_len"]) - np.int64(row["transport"])
+        place = segment + (16 if row["proto"] == 6 else 6)
+        said = (np.uint64(data[place]) << np.uint64(8)) | np.uint64(data[place + 1])
+        if said == 0:
+            if row["proto"] == 6:
+                out[i] = 2
+            continue
+        network = frame + np.int64(row["network"])
+        if row["version"] == 4:
+            addresses = _sum(data, network + 12, 8)
+        else:
+            addresses = _sum(data, network + 8, 32)
+        addresses += np.uint64(row["proto"])
+        total = _fold(addresses + np.uint64(length) + _sum(data, segment, length))
+        if total == np.uint64(0xFFFF):
+            out[i] = 1
+        elif said == _fold(addresses + np.uint64(length)) or said == _fold(addresses):
+            out[i] = 2  # with large segments off-loaded the length is left out as well
+        else:
+            out[i] = 3
+
+
+@njit(cache=True, nogil=True)
+def _put(out, n, row, kind, direction, offset, size, a, b):
+    item = out[n]
+    item["frame"], item["ts"] = row["frame"], row["ts"]
+    item["kind"], item["direction"] = kind, direction
+    item["offset"], item["size"], item["a"], item["b"] = offset, size, a, b
+    return n + 1
+
+
+@njit(cache=True, nogil=True)
+def _headers(row, side, data, frame, d, out, n):
+    """TTL, IP identification and MAC addresses."""
+    network = frame + np.int64(row["network"])
+    ttl = data[network + 8] if row["version"] == 4 else data[network + 7]
+    if not side["headers"]:
+        side["headers"] = 1
+        side["ttl_least"] = side["ttl_most"] = side["ttl"] = ttl
+    elif ttl != side["ttl"]:
+        n = _put(out, n, row, 16, d, -1, 0, np.int64(side["ttl"]), np.int64(ttl))
+        side["ttl"] = ttl
+        side["ttl_least"] = min(side["ttl_least"], ttl)
+        side["ttl_most"] = max(side["ttl_most"], ttl)
+    if row["link"] == 1 and row["network"] >= 14:
+        if side["has_mac"]:
+            same = True
+            for k in range(12):
+                same &= side["mac"][k] == data[frame + k]
+            if not same:
+                old, new = np.int64(0), np.int64(0)
+                for k in range(6, 12):
+                    old = (old << 8) | np.int64(side["mac"][k])
+                    new = (new << 8) | np.int64(data[frame + k])
+                n = _put(out, n, row, 18, d, -1, 0, old, new)
+        side["has_mac"] = 1
+        for k in range(12):
+            side["mac"][k] = data[frame + k]
+    if row["version"] != 4:
+        return n
+    ident = (np.uint16(data[network + 4]) << np.uint16(8)) | np.uint16(data[network + 5])
+    if ident:
+        for k in range(RECENT):
+            if (
+                side["recent_id"][k] == ident
+                and side["recent_seq"][k] == row["seq"]
+                and side["recent_ack"][k] == row["ack"]
+                and side["recent_length"][k] == row["payload_wire"]
+            ):
+                return _put(out, n, row, 20, d, -1, np.int64(row["payload_wire"]), np.int64(ident), 0)
+    step = np.int64(np.uint16(ident - side["id"]))
+    if side["steps"] >= STEADY and JUMP < step < 0x10000 - JUMP:
+        n = _put(out, n, row, 17, d, -1, 0, np.int64(side["id"]), np.int64(ident))
+    side["steps"] = side["steps"] + 1 if 0 < step < SMALL_STEP else 0
+    side["id"] = ident
+    at = side["recent"] % RECENT
+    side["recent"] += 1
+    side["recent_id"][at] = ident
+    side["recent_seq"][at], side["recent_ack"][at] = row["seq"], row["ack"]
+    side["recent_length"][at] = row["payload_wire"]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _options(row, side, data, frame):
+    """Maximum segment size and window scale of a SYN [RFC 9293 3.2, RFC 7323 2.2]."""
+    side["scale"] = -2
+    at = frame + np.int64(row["transport"]) + 20
+    end = frame + np.int64(row["payload"])
+    while at < end:
+        kind = data[at]
+        if kind == 0:
+            return
+        if kind == 1:
+            at += 1
+            continue
+        if at + 1 >= end:
+            return
+        length = np.int64(data[at + 1])
+        if length < 2 or at + length > end:
+            return
+        if kind == 2 and length == 4:
+            side["mss"] = (np.uint16(data[at + 2]) << np.uint16(8)) | np.uint16(data[at + 3])
+        elif kind == 3 and length == 3:
+            side["scale"] = min(data[at + 2], 14)
+        at += length
+
+
+@njit(cache=True, nogil=True)
+def _note_hole(side, start, end):
+    if side["holes"] == HOLES:
+        for k in range(HOLES - 1):
+            side["hole_start"][k] = side["hole_start"][k + 1]
+            side["hole_end"][k] = side["hole_end"][k + 1]
+        side["holes"] -= 1
+    side["hole_start"][side["holes"]] = start
+    side["hole_end"][side["holes"]] = end
+    side["holes"] += 1
+
+
+@njit(cache=True, nogil=True)
+def _fill_holes(side, start, end):
+    """Take a stretch out of the holes; returns how many of its bytes lay in one."""
+    filled = np.int64(0)
+    k = 0
+    while k < side["holes"]:
+        low, high = max(side["hole_start"][k], start), min(side["hole_end"][k], end)
+        if low >= high:
+            k += 1
+            continue
+        filled += high - low
+        left, right = side["hole_start"][k], side["hole_end"][k]
+        for j in range(k, side["holes"] - 1):
+            side["hole_start"][j] = side["hole_start"][j + 1]
+            side["hole_end"][j] = side["hole_end"][j + 1]
+        side["holes"] -= 1
+        if left < low:
+            _note_hole(side, left, low)
+        if high < right:
+            _note_hole(side, high, right)
+    return filled
+
+
+@njit(cache=True, nogil=True)
+def _payload(row, side, other, d, at, size, out, n):
+    """A segment with `size` bytes of payload at stream offset `at`."""
+    end = at + size
+    window = other["window"]
+    probe = size == 1 and other["closed_window"]
+    if side["rst"]:
+        n = _put(out, n, row, 8, d, at, size, 0, 0)
+    if side["fin"] >= 0 and end > side["fin"]:
+        n = _put(out, n, row, 7, d, at, end - max(at, side["fin"]), side["fin"], 0)
+    if probe:
+        n = _put(out, n, row, 11, d, at, size, 0, 0)
+    elif window >= 0 and side["acked"] >= 0 and end > side["acked"] + window:
+        limit = side["acked"] + window
+        n = _put(out, n, row, 6, d, at, end - max(at, limit), limit, 0)
+    if at > side["next"]:
+        _note_hole(side, side["next"], at)
+    elif at < side["next"]:
+        filled = _fill_holes(side, at, min(end, side["next"]))
+        again = min(end, side["next"]) - at - filled
+        if filled and again == 0:
+            rtt = max(side["rtt"], other["rtt"])
+            late = row["ts"] - side["high_ts"]
+            if late <= (rtt if rtt > 0 else USUAL_DISORDER_NS):
+                side["out_of_order"] += 1
+                n = _put(out, n, row, 2, d, at, size, late, 0)
+            else:
+                side["retransmitted"] += 1
+                side["retransmitted_bytes"] += filled
+                n = _put(out, n, row, 0, d, at, size, 0, filled)
+        elif end <= side["next"]:
+            if size == 1 and end == side["next"] and side["acked"] >= end and not probe:
+                n = _put(out, n, row, 12, d, at, size, 0, 0)
+            elif not probe:
+                side["retransmitted"] += 1
+                side["retransmitted_bytes"] += again
+                spurious = side["acked"] >= end
+                n = _put(out, n, row, 1 if spurious else 0, d, at, size, again, filled)
+        else:
+            n = _put(out, n, row, 4, d, at, again, side["next"], 0)
+    if end > side["next"]:
+        if ((side["origin"] + side["next"]) >> 32) != ((side["origin"] + end) >> 32):
+            n = _put(out, n, row, 14, d, at, 0, 0, 0)
+        side["next"] = end
+        side["high_ts"] = row["ts"]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _round_trip(row, side, other):
+    """The first acknowledgement behind both SYNs, from the side that sent its own first."""
+    unknown = side["rtt"] < 0 and other["rtt"] < 0
+    if unknown and side["syn_ts"] <= other["syn_ts"] <= row["ts"]:
+        side["rtt"] = row["ts"] - side["syn_ts"]
+
+
+@njit(cache=True, nogil=True)
+def _offset(side, number):
+    """Stream offset of a sequence number: the one nearest to what was seen last [RFC 1982]."""
+    return side["next"] + np.int64(np.int32(np.uint32(number - side["origin"] - side["next"])))
+
+
+@njit(cache=True, nogil=True)
+def observe(rows, direction, start, data, checks, sides, out):
+    """Look at packets of one TCP connection, in order of capture.
+
+    Parameters
+    ----------
+    rows : ndarray of PACKET
+    direction : ndarray of uint8
+    start : ndarray of int64
+        Position of each payload in `data`; its headers stand before it.
+    data, checks : ndarray of uint8
+        The latter a `Check` each.
+    sides : ndarray of SIDE, shape (2,)
+        Brought up to date.
+    out : ndarray of ANOMALY
+        Room for `ROWS_A_PACKET` rows a packet.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    n = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        d = np.int64(direction[i])
+        side, other = sides[d], sides[1 - d]
+        frame = start[i] - np.int64(row["payload"])
+        flags = row["flags"]
+        size = np.int64(row["payload_wire"])
+        if side["packets"] == 0:
+            side["first_frame"], side["first_ts"] = row["frame"], row["ts"]
+        side["last_frame"], side["last_ts"] = row["frame"], row["ts"]
+        side["packets"] += 1
+        side["bytes"] += row["wirelen"]
+        side["payload"] += size
+        if checks[i] == 1:
+            side["good"] += 1
+        elif checks[i] == 2:
+            side["offloaded"] += 1
+        whole = row["transport"] != 0
+        if row["payload_len"] < row["payload_wire"]:
+            side["cut"] += 1
+        usual_ttl = side["ttl"]
+        if whole:
+            n = _headers(row, side, data, frame, d, out, n)
+        if side["origin"] < 0:
+            continue
+        at = _offset(side, np.int64(row["seq"]) + (1 if flags & SYN else 0))
+        if checks[i] == 3:
+            side["bad"] += 1
+            n = _put(out, n, row, 19, d, at, size, 0, 0)
+            continue  # its receiver did not take it
+        if row["payload_len"] < row["payload_wire"]:
+            n = _put(out, n, row, 21, d, at + np.int64(row["payload_len"]), size - row["payload_len"], 0, 0)
+        if flags & SYN:
+            side["syn"] = 1
+            side["syn_ts"] = row["ts"]
+            if whole:
+                _options(row, side, data, frame)
+            if size:
+                n = _put(out, n, row, 13, d, at, size, 0, 0)
+        elif flags & ACK and side["syn"] and other["syn"]:
+            _round_trip(row, side, other)
+        if flags & RST:
+            odd_ttl = whole and side["packets"] > 1 and abs(np.int64(side["ttl"]) - np.int64(usual_ttl)) > 2
+            limit = max(side["next"], side["acked"]) + max(other["window"], 0)
+            odd_place = side["packets"] > 1 and (at < max(side["acked"], 0) or at > max(limit, side["next"]))
+            if odd_ttl or odd_place:
+                n = _put(out, n, row, 9, d, at, size, np.int64(side["ttl"]), at - side["next"])
+            side["rst"] = 1
+        elif size > 0:
+            n = _payload(row, side, other, d, at, size, out, n)
+        elif at == side["next"] - 1 and side["acked"] >= side["next"] and flags == ACK:
+            n = _put(out, n, row, 12, d, at, 0, 0, 0)
+        if flags & FIN and side["fin"] < 0:
+            side["fin"] = at + size
+        if flags & ACK and not flags & RST:
+            if other["origin"] >= 0:
+                acked = _offset(other, np.int64(row["ack"]))
+                if other["fin"] >= 0:
+                    acked = min(acked, other["fin"])
+                other["acked"] = max(other["acked"], acked)
+            scale = side["scale"]
+            if flags & SYN or (scale == -2 or other["scale"] == -2):
+                side["window"] = np.int64(row["window"])
+            elif scale >= 0 and other["scale"] >= 0:
+                side["window"] = np.int64(row["window"]) << np.int64(scale)
+            if row["window"] == 0 and not flags & (SYN | FIN):
+                if not side["closed_window"]:
+                    n = _put(out, n, row, 10, d, -1, 0, 0, 0)
+                side["closed_window"] = 1
+            else:
+                side["closed_window"] = 0
+    return n
