@@ -25,16 +25,18 @@ from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
 from mmsforensics.packets.duplicates import ClockDifference, Duplicates
 from mmsforensics.packets.merge import CaptureSet, Member, first_time, in_order
+from mmsforensics.streams import Policy
 
 
-def build(work: Path, intake: Intake) -> list[dict[str, object]]:
-    """Analyse captures into the folder `work`.
+def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, object]]:
+    """Analyse captures into the folder `work`; `overlap` is the name of a `streams.Policy`.
 
     Returns
     -------
     list of dict
         For each capture its row of the manifest.
     """
+    policy = Policy[overlap.upper()]
     spool = work / "spool"
     spool.mkdir(exist_ok=True)
     store = TableStore(work)
@@ -47,7 +49,7 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
             anomalies: dict[int, list[str]] = {}
             while waiting:
                 recorder = CaseRecorder(work, spool, store, book, hasher)
-                world = World(recorder, book.stitched, book.count)
+                world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
                 world.finish()
@@ -64,7 +66,7 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
             store.abort()
             raise
     shutil.rmtree(spool)
-    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work))
+    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work), overlap)
     return captures
 
 

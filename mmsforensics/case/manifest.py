@@ -19,11 +19,12 @@ def write_manifest(
     containers: Sequence[Mapping[str, object]],
     tables: Sequence[WrittenTable],
     media: Mapping[str, str],
+    overlap: str,
 ) -> None:
     """Write the manifest.
 
     `containers` are archives that evidence lay in; `media` gives the hashes of files that were hashed as they
-    were written.
+    were written; `overlap` is the name of the overlap policy.
     """
     content = {t.path: t for t in tables}
     outputs = []
@@ -43,7 +44,7 @@ def write_manifest(
         "tool": "mmsforensics",
         "version": mmsforensics.__version__,
         "schema_version": SCHEMA_VERSION,
-        "parameters": {"overlap_policy": "first"},
+        "parameters": {"overlap_policy": overlap},
         "evidence": list(captures),
         "containers": list(containers),
         "outputs": outputs,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.packets import Fragments, PacketBatch, Stitched, unfold
 from mmsforensics.sessions import Recorder, SessionRoom
-from mmsforensics.streams import FlowPackets, FlowTable
+from mmsforensics.streams import FlowPackets, FlowTable, Policy
 
 TCP = 6
 
@@ -27,12 +27,16 @@ class World:
         Told where the bytes of packets put together from fragments come from.
     count : callable
         Called with what is counted and the numbers of the frames that it is.
+    policy : Policy
+        Whose bytes are kept where TCP segments overlap.
     """
 
-    def __init__(self, recorder: Recorder, stitched: Stitched, count: Count) -> None:
+    def __init__(
+        self, recorder: Recorder, stitched: Stitched, count: Count, policy: Policy = Policy.FIRST
+    ) -> None:
         self._fragments = Fragments()
         self._flows = FlowTable()
-        self._room = SessionRoom(recorder)
+        self._room = SessionRoom(recorder, policy)
         self._stitched = stitched
         self._count = count
 

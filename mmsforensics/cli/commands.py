@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 DONE, INCOMPLETE = 0, 1
 
+OVERLAP_POLICIES = ("first", "last", "bsd", "linux", "windows", "solaris")
+"""Names of `streams.Policy`, repeated here because ``--help`` imports nothing heavy."""
+
+SHOWN = 1000
+"""Anomalies printed at most, unless as JSON."""
+
 CASE = click.argument("case", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
 
@@ -44,8 +50,15 @@ def main() -> None:
 @main.command()
 @click.argument("evidence", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The case folder to make.")
+@click.option(
+    "--overlap",
+    type=click.Choice(OVERLAP_POLICIES),
+    default=OVERLAP_POLICIES[0],
+    show_default=True,
+    help="Whose bytes are kept where TCP segments overlap: as this kind of host does.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
+def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, quiet: bool) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -58,7 +71,13 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
     try:
         with shown_progress(quiet=quiet) as progress:
-            case = analyze(evidence, out, progress=progress, compiling=None if quiet else tell_of_compiling)
+            case = analyze(
+                evidence,
+                out,
+                overlap=overlap,
+                progress=progress,
+                compiling=None if quiet else tell_of_compiling,
+            )
     except (CaseError, OSError) as error:
         fail(str(error))
     for problem in case.problems:
@@ -234,6 +253,72 @@ def timeline(case: Path, session: str | None, as_json: bool) -> None:
             for r in rows
         ],
     )
+
+
+@main.command()
+@CASE
+@JSON
+def flows(case: Path, as_json: bool) -> None:
+    """List the decoded flows: what was sent each way, what was lost, how it began and ended."""
+    rows = _rows(_open(case), "flows")
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Flows",
+        ["flow", "client", "server", "is", "sessions", "packets", "bytes", "sent again", "gaps", "ended"],
+        [
+            [
+                r["flow_id"],
+                f"{r['client_ip']}:{r['client_port']}",
+                f"{r['server_ip']}:{r['server_port']}",
+                f"{r['recognised_as']} over {r['protocol']}",
+                " ".join(cast("list[str]", r["session_ids"])) or "-",
+                f"{r['client_packets']:,} + {r['server_packets']:,}",
+                f"{r['client_bytes']:,} + {r['server_bytes']:,}",
+                f"{r['client_retransmissions']:,} + {r['server_retransmissions']:,}",
+                f"{r['client_gaps']:,} + {r['server_gaps']:,}",
+                r["ended"],
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@CASE
+@click.option("--session", "-s", help="Only this session.")
+@JSON
+def anomalies(case: Path, session: str | None, as_json: bool) -> None:
+    """Print what is odd about the traffic, packet by packet (docs/reassembly.md explains the kinds)."""
+    opened = _open(case)
+    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
+        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
+    rows = [r for r in _rows(opened, "anomalies") if session in (None, r["session_id"])]
+    rows.sort(key=lambda r: (str(r["ts"]), r["frame"]))
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Anomalies",
+        ["time", "flow", "from", "frame", "kind", "severity", "offset", "size", "details"],
+        [
+            [
+                _time(r["ts"]),
+                r["flow_id"],
+                r["direction"],
+                f"{r['capture_id']}:{r['frame']}",
+                r["kind"],
+                r["severity"],
+                "-" if r["stream_offset"] is None else f"{r['stream_offset']:,}",
+                f"{r['size']:,}",
+                r["details"],
+            ]
+            for r in rows[:SHOWN]
+        ],
+    )
+    if len(rows) > SHOWN:
+        click.echo(f"and {len(rows) - SHOWN:,} more (all of them with --json)")
 
 
 @main.command()
