@@ -437,6 +437,9 @@ def observe(rows, direction, start, data, checks, sides, out):
             continue  # its receiver did not take it
         if row["payload_len"] < row["payload_wire"]:
             n = _put(out, n, row, 21, d, at + np.int64(row["payload_len"]), size - row["payload_len"], 0, 0)
+        if size == 0 and ((flags & SYN and side["syn"]) or (flags & FIN and side["fin"] >= 0)):
+            side["retransmitted"] += 1
+            n = _put(out, n, row, 0, d, at, 0, 0, 0)
         if flags & SYN:
             side["syn"] = 1
             side["syn_ts"] = row["ts"]

@@ -144,6 +144,13 @@ def test_a_retransmission_and_a_spurious_one(tmp_path):
     assert seen.summary.sides[1].retransmitted_bytes == 10
 
 
+def test_the_signs_of_begin_and_end_sent_again(tmp_path):
+    wire = Wire().say(0, -1, flags=SYN, acked=-1).open().close().say(1, 0, flags=FIN | ACK, acked=0)
+    seen = wire.watched(tmp_path)
+    assert seen.kinds == [Kind.RETRANSMISSION] * 2
+    assert list(seen.rows["size"]) == [0, 0]
+
+
 @pytest.mark.parametrize(("after", "kind"), [(MS, Kind.OUT_OF_ORDER), (50 * MS, Kind.RETRANSMISSION)])
 def test_what_fills_a_hole_was_overtaken_or_sent_again(after, kind, tmp_path):
     wire = Wire().open().say(1, 5, b"world").say(1, 0, b"hello", after=after)
