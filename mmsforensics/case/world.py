@@ -13,6 +13,10 @@ from mmsforensics.streams import FlowPackets, FlowTable, Policy
 
 TCP = 6
 
+GATHERED = 32 << 20
+"""Bytes of wanted packets decoded at once. More would save little; decoding
+takes some times as much memory."""
+
 Count = Callable[[str, NDArray[np.integer]], None]
 
 
@@ -35,7 +39,7 @@ class World:
         self, recorder: Recorder, stitched: Stitched, count: Count, policy: Policy = Policy.FIRST
     ) -> None:
         self._fragments = Fragments()
-        self._flows = FlowTable()
+        self._flows = FlowTable(GATHERED)
         self._room = SessionRoom(recorder, policy)
         self._stitched = stitched
         self._count = count
@@ -56,6 +60,7 @@ class World:
             self._hear(last)
         else:
             self._count("packets_incomplete", np.array(self._fragments.incomplete, dtype=np.int64))
+        self._room.feed(self._flows.finish())
         self._room.finish()
 
     def _hear(self, batch: PacketBatch) -> None:
@@ -71,7 +76,6 @@ class World:
         self._count("packets_incomplete", np.array(fragments.incomplete, dtype=np.int64))
 
     def _noted(self, packets: Iterator[FlowPackets]) -> Iterator[FlowPackets]:
-        """The packets of wanted flows, those put together noted."""
-        for part in packets:
-            self._stitched.keep(self._fragments.joined, part.rows["frame"].tolist())
-            yield part
+        """The packets to decode; when they are through, those put together of wanted flows are noted."""
+        yield from packets
+        self._stitched.keep(self._fragments.joined, self._flows.wanted.tolist())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.packets import PACKET, PacketBatch
 from mmsforensics.streams import tracking
+from mmsforensics.streams.gathering import Gathering
 from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, packed
 
 FIRST_CAPACITY = 1 << 14
@@ -117,11 +118,17 @@ def copy_payloads(
 class FlowTable:
     """Follows the flows of one capture.
 
-    Feed it the capture's batches in order; each feed yields the packets of the wanted flows, those of
-    a flow that has just turned wanted together with what was kept of its beginning.
+    Feed it the capture's batches in order, and ask for the rest at the end; it yields the packets of the
+    wanted flows, those of a flow that has just turned wanted together with what was kept of its beginning.
+
+    Parameters
+    ----------
+    gather : int
+        Bytes of wanted frames gathered over batches before they are yielded; with 0, each feed yields its
+        own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gather: int = 0) -> None:
         self._flows = np.zeros(FIRST_CAPACITY, dtype=tracking.FLOW)
         self._slots = np.full(FIRST_CAPACITY * 4, -1, dtype=np.int64)
         self._count = 0
@@ -136,32 +143,46 @@ class FlowTable:
         self._pool: list[_Kept] = []
         self._pool_size = 0
         self._pool_looked_at = 0
+        self._gathering = Gathering(gather)
+        self._beginnings: dict[int, list[FlowPackets]] = {}
         self.begun = _no_frames()
         """Frames with which flows began in the last batch."""
         self.let_go = _no_frames()
         """Frames of undecided flows that the pool's limit let go in the last batch."""
+        self.wanted = _no_frames()
+        """Frames of wanted flows in the last batch, bar those kept from earlier ones."""
 
     def feed(self, batch: PacketBatch) -> Iterator[FlowPackets]:
-        """Track one batch and yield the packets to decode, flow by flow in order of their first packet."""
+        """Track one batch and yield packets to decode, flow by flow in order of their first packet.
+
+        They are good until more is asked for.
+        """
         rows = batch.rows
         uids = np.empty(len(rows), dtype=np.int64)
         direction = np.empty(len(rows), dtype=np.uint8)
         action = np.empty(len(rows), dtype=np.uint8)
         self._track(batch, uids, direction, action)
         self._keep(batch, uids, direction, action)
-        delivered = np.flatnonzero(action == tracking.DELIVER)
-        if len(delivered):
-            order = delivered[np.argsort(uids[delivered], kind="stable")]
-            cuts = np.flatnonzero(np.diff(uids[order])) + 1
-            for part in np.split(order, cuts):
-                uid = int(uids[part[0]])
+        delivered = action == tracking.DELIVER
+        self.wanted = rows["frame"][delivered].astype(np.int64)
+        count, size = tracking.count_kept(rows, action, tracking.DELIVER)
+        if count:
+            if not self._gathering.holds(count, size):
+                yield from self.finish()
+            for uid in np.unique(uids[delivered]).tolist():
                 if uid not in self._known:
                     self._known[uid] = self._describe(uid)
-                    yield from self._from_pool(uid)
-                mine = rows[part]
-                start = mine["offset"].astype(np.int64) - batch.base + mine["payload"]
-                yield FlowPackets(self._known[uid], mine, direction[part], batch.data, start)
+                    self._beginnings[uid] = list(self._from_pool(uid))
+            self._gathering.add(batch, uids, direction, action, count, size)
+        if self._gathering.ready:
+            yield from self.finish()
         self._purge(int(rows["frame"][0]) if len(rows) else 0)
+
+    def finish(self) -> Iterator[FlowPackets]:
+        """Yield the packets to decode that were gathered."""
+        for mine in self._gathering.hand_on():
+            yield from self._beginnings.pop(mine.uid, ())
+            yield FlowPackets(self._known[mine.uid], mine.rows, mine.direction, mine.data, mine.start)
 
     def _track(
         self,
@@ -239,7 +260,7 @@ class FlowTable:
         direction: NDArray[np.uint8],
         action: NDArray[np.uint8],
     ) -> None:
-        count, size = tracking.count_kept(batch.rows, action)
+        count, size = tracking.count_kept(batch.rows, action, tracking.KEEP)
         if not count:
             return
         kept = _Kept(
@@ -254,12 +275,14 @@ class FlowTable:
             uids,
             direction,
             action,
+            tracking.KEEP,
             batch.data,
             batch.base,
             kept.rows,
             kept.uids,
             kept.direction,
             kept.data,
+            0,
             kept.start,
         )
         self._pool.append(kept)

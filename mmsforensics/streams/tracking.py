@@ -137,22 +137,27 @@ def rebuild(flows, count, slots, keep):
 
 
 @njit(cache=True, nogil=True)
-def count_kept(rows, action):
-    """Packets to keep, and the bytes of their frames, headers included."""
+def count_kept(rows, action, wanted):
+    """Packets with the action `wanted`, and the bytes of their frames, headers included."""
     count, size = 0, np.int64(0)
     for i in range(len(rows)):
-        if action[i] == KEEP:
+        if action[i] == wanted:
             count += 1
             size += np.int64(rows[i]["payload"]) + rows[i]["payload_len"]
     return count, size
 
 
 @njit(cache=True, nogil=True)
-def keep(rows, uids, direction, action, data, base, kept, kept_uids, kept_direction, kept_data, start):
-    """Copy the packets to keep, in the order in which they are, with their headers and payloads."""
-    n, at = 0, np.int64(0)
+def keep(
+    rows, uids, direction, action, wanted, data, base, kept, kept_uids, kept_direction, kept_data, at, start
+):
+    """Copy the packets with the action `wanted`, in the order in which they are, with headers and payloads.
+
+    Their bytes are laid into `kept_data` from position `at` on.
+    """
+    n, at = 0, np.int64(at)
     for i in range(len(rows)):
-        if action[i] != KEEP:
+        if action[i] != wanted:
             continue
         kept[n] = rows[i]
         head = np.int64(rows[i]["payload"])
