@@ -95,6 +95,7 @@ class TableStore:
         self._root = root
         self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._hashes = {name: ContentHash(schema) for name, schema in self._schemas.items()}
         self._rows = dict.fromkeys(TABLES, 0)
@@ -113,7 +114,8 @@ class TableStore:
             for field in schema
         ]
         self._pending[name].append(pa.Table.from_arrays(arrays, schema=schema))
-        if sum(t.num_rows for t in self._pending[name]) >= ROW_GROUP:
+        self._waiting[name] += size
+        if self._waiting[name] >= ROW_GROUP:
             self._flush(name, final=False)
 
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
@@ -144,7 +146,8 @@ class TableStore:
             self._writer(name).write_table(part, row_group_size=ROW_GROUP)
             self._hashes[name].update(part)
             self._rows[name] += part.num_rows
-        self._pending[name] = [table.slice(whole)] if whole < table.num_rows else []
+        self._waiting[name] = table.num_rows - whole
+        self._pending[name] = [table.slice(whole)] if self._waiting[name] else []
 
     def _writer(self, name: str) -> pq.ParquetWriter:
         if name not in self._writers:
