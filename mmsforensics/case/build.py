@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
+from mmsforensics.case.writing import WriterThread
 from mmsforensics.evidence import Problem, hash_file
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
@@ -43,12 +43,12 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
-    with ThreadPoolExecutor(1, thread_name_prefix="media-writer") as hasher:
+    with WriterThread() as writer:
         try:
             waiting = deque(in_order(_members(intake)))
             anomalies: dict[int, list[str]] = {}
             while waiting:
-                recorder = CaseRecorder(work, spool, store, book, hasher)
+                recorder = CaseRecorder(work, spool, store, book, writer)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)

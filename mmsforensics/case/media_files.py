@@ -4,15 +4,12 @@ Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
   files until the medium is finished, so that the rows of one medium stand together in the tables;
-* files are written and hashed on a thread of their own, a few blocks behind the decoding.
+* files are written and hashed on a thread of their own, some megabytes behind the decoding.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +22,8 @@ from mmsforensics.asf import Header, parse_header
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.playable import make_playable
 from mmsforensics.case.store import TableStore
+from mmsforensics.case.writing import HashedFile, WriterThread, append
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
-
-BLOCKS_WAITING = 3
-"""Blocks of a file (each a window's share, at most) that may wait to be written."""
 
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
@@ -55,47 +50,6 @@ class MediumNames:
         return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{self.extension}"
 
 
-class HashedFile:
-    """A file hashed as it is written. Opened for each write: there may be thousands of them at once.
-
-    What is given to `write` must not change afterwards.
-    """
-
-    def __init__(self, path: Path, hasher: ThreadPoolExecutor) -> None:
-        self._path = path
-        self._hasher = hasher
-        self._sha256 = hashlib.sha256()
-        self._waiting: deque[Future[None]] = deque()
-        self.size = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(self, data: bytes | NDArray[np.uint8]) -> int:
-        """Append bytes."""
-        while len(self._waiting) >= BLOCKS_WAITING:
-            self._waiting.popleft().result()
-        self._waiting.append(self._hasher.submit(self._append, data))
-        self.size += len(data)
-        return len(data)
-
-    def _append(self, data: bytes | NDArray[np.uint8]) -> None:
-        view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
-        with self._path.open("ab", buffering=0) as file:
-            done = 0
-            while done < len(view):
-                done += file.write(view[done:])
-        self._sha256.update(view)
-
-    def hexdigest(self) -> str:
-        """SHA-256 of what was written."""
-        self.settle()
-        return self._sha256.hexdigest()
-
-    def settle(self) -> None:
-        """Wait until what was given is on disk."""
-        while self._waiting:
-            self._waiting.popleft().result()
-
-
 class Spool:
     """Rows of one dtype on disk."""
 
@@ -107,8 +61,7 @@ class Spool:
     def append(self, rows: NDArray[np.void]) -> None:
         """Add rows."""
         if len(rows):
-            with self._path.open("ab") as file:
-                file.write(np.ascontiguousarray(rows).tobytes())
+            append(self._path, np.ascontiguousarray(rows).view(np.uint8).data)
 
     def rows(self) -> NDArray[np.void]:
         """All rows, mapped from disk."""
@@ -138,15 +91,15 @@ class MediumFile:
         book: FrameBook,
         names: MediumNames,
         header: bytes,
-        hasher: ThreadPoolExecutor,
+        writer: WriterThread,
     ) -> None:
         self._root = root
         self._store = store
         self._book = book
         self._names = names
         self._header_bytes = header
-        self._hasher = hasher
-        self._file = HashedFile(root / names.path("faithful"), hasher)
+        self._writer = writer
+        self._file = HashedFile(root / names.path("faithful"), writer)
         stem = names.media_id("spool")
         self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
         self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
@@ -172,7 +125,7 @@ class MediumFile:
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
-                out=HashedFile(self._root / self._names.path("playable"), self._hasher),
+                out=HashedFile(self._root / self._names.path("playable"), self._writer),
             )
         media_id = self._names.media_id("faithful")
         self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
@@ -187,9 +140,10 @@ class MediumFile:
                 ended=summary.ended,
             )
             playable_header = parse_header(made.header_bytes)
-            self._rows("playable", playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id("playable"), batch)
+            # Its hash is asked for last, so that the file is written while the rows are.
+            self._rows("playable", playable_header, written, made.file, list(made.notes))
         self._packets.remove()
         self._origins.remove()
         self._playable_origins.remove()

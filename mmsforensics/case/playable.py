@@ -15,7 +15,7 @@ from mmsforensics.asf import Header, PlayableFacts, needs_playable, write_playab
 from mmsforensics.sessions import PROVENANCE, Origin
 
 if TYPE_CHECKING:
-    from mmsforensics.case.media_files import HashedFile
+    from mmsforensics.case.writing import HashedFile
 
 # The ASF room's kinds of edits: 0 copied, 1 header repaired, 2 packet field repaired, 3 padding, 4 index.
 _KIND = np.array(

@@ -6,7 +6,6 @@ import ipaddress
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from mmsforensics.case.media_files import MediumFile, MediumNames, append_packet
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.traffic import Traffic
+from mmsforensics.case.writing import WriterThread
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -27,13 +27,13 @@ class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
     def __init__(
-        self, root: Path, spool: Path, store: TableStore, book: FrameBook, hasher: ThreadPoolExecutor
+        self, root: Path, spool: Path, store: TableStore, book: FrameBook, writer: WriterThread
     ) -> None:
         self._root = root
         self._spool = spool
         self._store = store
         self._book = book
-        self._hasher = hasher
+        self._writer = writer
         self._ids: dict[int, str] = {}
         self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
@@ -106,7 +106,7 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher)
+        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._writer)
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""

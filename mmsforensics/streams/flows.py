@@ -168,18 +168,22 @@ class FlowTable:
         count, size = tracking.count_kept(rows, action, tracking.DELIVER)
         if count:
             if not self._gathering.holds(count, size):
-                yield from self.finish()
+                yield from self._gathered()
             for uid in np.unique(uids[delivered]).tolist():
                 if uid not in self._known:
                     self._known[uid] = self._describe(uid)
                     self._beginnings[uid] = list(self._from_pool(uid))
             self._gathering.add(batch, uids, direction, action, count, size)
         if self._gathering.ready:
-            yield from self.finish()
+            yield from self._gathered()
         self._purge(int(rows["frame"][0]) if len(rows) else 0)
 
     def finish(self) -> Iterator[FlowPackets]:
-        """Yield the packets to decode that were gathered."""
+        """Yield the packets to decode that are left; no more come."""
+        yield from self._gathered()
+        self._gathering = Gathering(0)
+
+    def _gathered(self) -> Iterator[FlowPackets]:
         for mine in self._gathering.hand_on():
             yield from self._beginnings.pop(mine.uid, ())
             yield FlowPackets(self._known[mine.uid], mine.rows, mine.direction, mine.data, mine.start)
