@@ -47,8 +47,9 @@ MAX_MESSAGE_LENGTH = 65536 + 64
 DATA_HEADER = 8
 """Header of a Data packet [2.2.2]."""
 
-SMALL_RUN = 1 << 16
-"""Runs up to this size are simply appended to what is left of the run before."""
+SMALL_RUN = 1 << 20
+"""Runs up to this size are simply appended to what is left of the run before: to copy them costs less than to
+decode a block more."""
 
 LAST_RECORD = 56
 """Bytes of a record with ReportEndOfStream, padded. Remains longer than it, after the last packet found, are

@@ -25,6 +25,7 @@ from mmsforensics.sessions.wording import hresult_name
 MMS_PORT = 1755
 PACKET_PAIR_LOCATIONS = (0xF0F0F000, 0xF0F0F001)
 PACKET_PAIR_FLAGS = 0x10
+PACKET_PAIR_INCARNATION = 0xFF
 STREAM_CHANGE_INCARNATION = 0xFF
 
 _FUNNEL = re.compile(r"\\\\(.+)\\(TCP|UDP)\\([0-9]{1,5})$", re.IGNORECASE)
@@ -202,8 +203,12 @@ class MmsSession:
 
     def _without_probes(self, block: DataPackets) -> DataPackets:
         packets = block.packets
-        probes = np.isin(packets["location"], PACKET_PAIR_LOCATIONS)
-        probes &= (packets["incarnation"] == 0xFF) & (packets["flags"] == PACKET_PAIR_FLAGS)
+        probes = packets["incarnation"] == PACKET_PAIR_INCARNATION
+        if not probes.any():
+            return block
+        probes &= np.isin(packets["location"], PACKET_PAIR_LOCATIONS) & (
+            packets["flags"] == PACKET_PAIR_FLAGS
+        )
         if not probes.any():
             return block
         self.story.tell("PacketPair", block.at, {"packets": int(np.count_nonzero(probes))})
