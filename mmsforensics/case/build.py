@@ -8,13 +8,12 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.intake import CaptureFacts, Intake
+from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
@@ -24,7 +23,7 @@ from mmsforensics.evidence import Problem, hash_file
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
 from mmsforensics.packets.duplicates import ClockDifference, Duplicates
-from mmsforensics.packets.merge import CaptureSet, Member, first_time, in_order
+from mmsforensics.packets.merge import CaptureSet, in_order
 from mmsforensics.streams import Policy
 
 
@@ -45,7 +44,7 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
     duplicates = Duplicates() if count > 1 else None
     with WriterThread() as writer:
         try:
-            waiting = deque(in_order(_members(intake)))
+            waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             while waiting:
                 recorder = CaseRecorder(work, spool, store, book, writer)
@@ -68,13 +67,6 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
     shutil.rmtree(spool)
     write_manifest(work, captures, _containers(intake), tables, _media_hashes(work), overlap)
     return captures
-
-
-def _members(intake: Intake) -> list[Member]:
-    numbers = range(len(intake.sources))
-    if len(numbers) == 1:  # its order is no question
-        return [Member(0, None, partial(intake.read, 0))]
-    return [Member(n, first_time(intake.times(n)), partial(intake.read, n)) for n in numbers]
 
 
 def _containers(intake: Intake) -> list[dict[str, object]]:

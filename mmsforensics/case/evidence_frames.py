@@ -77,6 +77,7 @@ class EvidenceFrames:
         self._case = case
         self._folder = folder
         self._open: dict[str, CaptureFrames] = {}
+        self._archives: dict[Path, dict[str, Path]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -103,7 +104,7 @@ class EvidenceFrames:
         return self._open[capture_id]
 
     def _read(self, capture_id: str) -> CaptureFrames:
-        file = self._file(capture_id)
+        file = self.file(capture_id)
         try:
             spool = self._stack.enter_context(tempfile.TemporaryDirectory())
             evidence = self._stack.enter_context(open_evidence(file, spool=spool))
@@ -121,7 +122,14 @@ class EvidenceFrames:
         places = np.memmap(store, dtype=PLACE, mode="r", shape=(count,)) if count else np.empty(0, PLACE)
         return CaptureFrames(capture_id, evidence.data, places)
 
-    def _file(self, capture_id: str) -> Path:
+    def file(self, capture_id: str) -> Path:
+        """Where a capture lies now; one from an archive is taken out of it again.
+
+        Raises
+        ------
+        CaseError
+            The case has no such capture, or it is not found, or came through a pipe.
+        """
         record = next((c for c in evidence_of(self._case) if c["capture_id"] == capture_id), None)
         if record is None:
             raise CaseError(f"{self._case.path}: no capture {capture_id}")
@@ -134,12 +142,19 @@ class EvidenceFrames:
             raise CaseError(f"{container or name}: not found; where does it lie now? (--evidence FOLDER)")
         if container is None:
             return place
-        members = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        wanted = name.partition("!")[2]
-        for source in sources(place, members):
-            if source.name.partition("!")[2] == wanted:
-                return source.file
-        raise CaseError(f"{name}: not found in the archive")
+        found = self._members(place).get(name.partition("!")[2])
+        if found is None:
+            raise CaseError(f"{name}: not found in the archive")
+        return found
+
+    def _members(self, archive: Path) -> dict[str, Path]:
+        """The members of an archive by their names, taken out of it once."""
+        if archive not in self._archives:
+            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+            self._archives[archive] = {
+                source.name.partition("!")[2]: source.file for source in sources(archive, folder)
+            }
+        return self._archives[archive]
 
 
 def evidence_of(case: Case) -> Iterator[dict[str, object]]:

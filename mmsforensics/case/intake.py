@@ -11,12 +11,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmsforensics.evidence import Evidence, Problem, open_evidence
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.evidence.sources import Source
 from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times, read_ahead
+
+if TYPE_CHECKING:
+    from mmsforensics.packets.merge import Member
 
 PEEKED = 1 << 20
 """Bytes of a compressed capture unpacked to see when it begins."""
@@ -169,6 +174,16 @@ class Intake:
                 return times
         with open_evidence(source.file, spool=self._spool) as evidence:
             return first_times(evidence)
+
+
+def members(intake: Intake) -> list[Member]:
+    """The captures as they wait to be merged, in the order given."""
+    from mmsforensics.packets.merge import Member, first_time  # compiled code
+
+    numbers = range(len(intake.sources))
+    if len(numbers) == 1:  # its order is no question
+        return [Member(0, None, partial(intake.read, 0))]
+    return [Member(n, first_time(intake.times(n)), partial(intake.read, n)) for n in numbers]
 
 
 def _size(source: Source) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
-from mmsforensics.cli.provenance import EVIDENCE, explain
+from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
 if TYPE_CHECKING:
@@ -398,6 +398,7 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
 
 
 main.add_command(explain)
+main.add_command(slice_)
 
 
 def _open(path: Path) -> Case:

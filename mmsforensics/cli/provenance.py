@@ -74,6 +74,35 @@ def explain(
         fail(str(error))
 
 
+@click.command("slice")
+@click.argument("case", type=click.Path(path_type=Path))
+@click.argument("session")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The pcapng file to make.")
+@EVIDENCE
+def slice_(case: Path, session: str, out: Path, evidence: Path | None) -> None:
+    r"""Write exactly the frames that a session rests on, for Wireshark and others.
+
+    These are all captured frames of the flows that carried SESSION, in both directions and in the order of
+    the case. Time stamps, link types and lengths are kept; a comment says where each frame stands in the
+    evidence, which must still be what was analysed. A file that exists is never written over.
+
+    
+    Example:
+      mmsforensics slice case c001-s0001 -o session.pcapng
+    """
+    from mmsforensics.case import CaseError, open_case
+    from mmsforensics.case.slicing import slice_session
+
+    try:
+        done = slice_session(open_case(case), session, out, evidence_folder=evidence)
+    except (CaseError, OSError) as error:
+        fail(str(error))
+    click.echo(
+        f"{done.frames:,} frames of {done.flows} flows from {', '.join(done.captures)}: {done.path} "
+        f"({done.size:,} bytes, SHA-256 {done.sha256})"
+    )
+
+
 def _range(text: str) -> tuple[int, int]:
     offset, _, length = text.partition(":")
     try:

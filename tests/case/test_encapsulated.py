@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from builders import ethernet, ipv4, read_pcap, udp, write_pcap
 from conftest import SAMPLES
+from perturb import fragmented
 
 import mmsforensics
 
@@ -57,22 +58,6 @@ def test_links_and_tunnels(whole, tmp_path, link, wrap):
         [write_pcap(tmp_path / "a.pcap", frames, linktype=link)], out=tmp_path / "case"
     )
     assert outcome(case) == outcome(whole[CAPTURE])
-
-
-def fragmented(frame, size, number, rng):
-    """The fragments of an Ethernet frame's IPv4 packet, in some order."""
-    header, body = frame[14:34], frame[34 : 14 + int.from_bytes(frame[16:18], "big")]
-    if len(body) <= size:
-        return [frame]
-    parts = []
-    for at in range(0, len(body), size):
-        more = 0x2000 if at + size < len(body) else 0
-        head = header[:2] + struct.pack(
-            ">HHH", 20 + len(body[at : at + size]), number & 0xFFFF, more | at // 8
-        )
-        parts.append(frame[:14] + head + header[8:] + body[at : at + size])
-    rng.shuffle(parts)
-    return parts
 
 
 @pytest.mark.parametrize("path", [CAPTURE, MMSU], ids=["TCP", "UDP"])
