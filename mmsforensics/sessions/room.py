@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from mmsforensics.protocols import DataPackets, Message, Protocol, decode_datagrams
+from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
@@ -250,5 +251,9 @@ def _udp_key(flow: Flow, side: int) -> int:
 
 
 def _add(heard: list[Heard], uid: int, messages: Iterable[Message]) -> None:
+    """Put messages of one flow among the others; frames that came late leave a direction in its order."""
+    reached: dict[Direction, int] = {}
     for message in messages:
-        heard.append((message.at.frame, len(heard), uid, message))
+        direction = message.at.direction
+        frame = reached[direction] = max(message.at.frame, reached.get(direction, 0))
+        heard.append((frame, len(heard), uid, message))
