@@ -133,9 +133,9 @@ def duplicated(frames, rng, share=0.1, later=20):
     return [(frame, frames[min(n, len(frames) - 1)][1]) for (n, _), frame in keyed]
 
 
-def dropped(frames, rng, share=0.01, spared=lambda frame: False):
-    """Some frames are missing; returns those that are left, and the numbers of those that are not, from 0."""
-    gone = {n for n, (frame, _) in enumerate(frames) if rng.random() < share and not spared(frame)}
+def dropped(frames, rng, share=0.01, spared=lambda number: False):
+    """Some frames are missing; returns those that are left, and the numbers of the others, from 0."""
+    gone = {n for n in range(len(frames)) if rng.random() < share and not spared(n)}
     return [f for n, f in enumerate(frames) if n not in gone], gone
 
 

@@ -149,11 +149,12 @@ def _proven(data, at, proof, incarnation, largest, records_only):
     with what is known of the stream (incarnation, largest packet).
     """
     links = 0
+    known = incarnation >= 0
     sequence = np.int64(-1)
     location = np.int64(-1)
     while links < proof:
         if at + 16 > len(data):
-            return links >= 1 and incarnation >= 0 and at == len(data)
+            return links >= (1 if known else 2) and at == len(data)
         if _is_record(data, at):
             return _record_size(data, at) > 0
         if records_only:
@@ -181,9 +182,15 @@ def _proven(data, at, proof, incarnation, largest, records_only):
 
 @njit(cache=True, nogil=True)
 def resync(data, proof, incarnation, largest, records_only):
-    """Position of the first sound unit boundary, or -1."""
+    """Position of the first sound unit boundary, or -1.
+
+    What is known of the stream may be over: media with larger packets begin behind the header, and a seek
+    begins an incarnation. A chain that is long enough proves itself.
+    """
     for at in range(max(len(data) - DATA_HEADER, 0)):
         if _proven(data, at, proof, incarnation, largest, records_only):
+            return at
+        if incarnation >= 0 and _proven(data, at, proof, -1, 0, records_only):
             return at
     return -1
 
