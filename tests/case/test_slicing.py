@@ -28,10 +28,7 @@ from conftest import SAMPLES
 from perturb import fragmented
 
 import mmsforensics
-from mmsforensics.analytics import TABLES
 from mmsforensics.cli import main
-
-pytestmark = pytest.mark.skipif("flows" not in TABLES, reason="the table of flows is on its way")
 
 CAPTURES = sorted(json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8")))
 CAPTURE = SAMPLES / "mmst_mplayer_audio_unicode.pcap"
