@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from pathlib import Path
 
 import dpkt
 import pyarrow as pa
@@ -83,6 +85,54 @@ def test_a_flipped_byte_of_a_table_is_found_and_named(made, offset):
     case, _ = made
     flip(case.path / "tables" / "provenance" / "part-0.parquet", offset)
     assert ("output", "tables/provenance/part-0.parquet") in failed(case)
+
+
+@pytest.fixture(scope="module")
+def every_sample(tmp_path_factory):
+    """A case of all samples, whose evidence may be changed."""
+    folder = tmp_path_factory.mktemp("every")
+    (folder / "evidence").mkdir()
+    for path in SAMPLES.glob("*.pcap"):
+        shutil.copy(path, folder / "evidence")
+    return mmsforensics.analyze([folder / "evidence"], out=folder / "case")
+
+
+def test_a_flipped_byte_of_any_output_is_found_and_named(every_sample):
+    """One after the other, at places that differ: each is the only one that fails by its hash."""
+    rng = random.Random(11)
+    outputs = [output["path"] for output in every_sample.manifest["outputs"]]
+    assert len(outputs) > 15
+    for name in outputs:
+        path = every_sample.path / name
+        before = path.read_bytes()
+        flip(path, rng.randrange(len(before)))
+        checks = mmsforensics.verify(every_sample)
+        assert [(c.kind, c.path) for c in checks if not c.ok] == [("output", name)]
+        path.write_bytes(before)
+    assert failed(every_sample) == {}
+
+
+def test_a_flipped_byte_under_any_medium_is_found_and_named(every_sample):
+    """In each capture a byte that a medium was copied from: frame and place of it are said."""
+    rng = random.Random(12)
+    media = [m for m in every_sample.table("media").to_pylist() if m["kind"] == "faithful"]
+    assert len(media) == 6
+    for medium in media:
+        at = rng.randrange(medium["size"])
+        origins = origins_of(every_sample, medium["media_id"], at, medium["size"] - at)
+        origin = next(o for o in origins if o.kind == "captured")
+        with EvidenceFrames(every_sample) as frames:
+            place = frames.capture(origin.capture_id).places[origin.frame - 1]
+        captures = every_sample.table("captures").to_pylist()
+        (evidence,) = [Path(c["path"]) for c in captures if c["capture_id"] == origin.capture_id]
+        before = evidence.read_bytes()
+        flip(evidence, int(place["offset"]) + origin.frame_offset)
+        found = failed(every_sample)
+        evidence.write_bytes(before)
+        assert ("evidence", str(evidence)) in found
+        said = f"byte {origin.file_offset} is 0x"
+        assert found["rebuilt", medium["path"]].startswith(said)
+        assert f"frame {origin.frame} offset {origin.frame_offset}" in found["rebuilt", medium["path"]]
 
 
 @pytest.mark.parametrize("column", ["frame", "frame_offset", "length"])
