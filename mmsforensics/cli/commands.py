@@ -176,7 +176,7 @@ def _info_case(case: Path) -> bool:
         click.echo(f"warning: {problem}")
     for capture in captures:
         for column, meaning in (
-            ("frames_fragment", "IP fragments, not reassembled by this version"),
+            ("frames_fragment", "IP fragments"),
             ("frames_malformed", "frames with impossible or cut headers"),
             ("unclaimed_datagrams", "UDP datagrams that look like MMS data, their control not captured"),
         ):
