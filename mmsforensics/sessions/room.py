@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmsforensics.protocols import DataPackets, Message, Protocol, decode_datagrams
+from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol, decode_datagrams
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
@@ -47,7 +48,7 @@ class SessionRoom:
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[tuple[Flow, Endpoint, DataPackets]] = []
+        self._held: list[tuple[Flow, Endpoint, DataPackets | CutPacket]] = []
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -72,7 +73,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         for _, _, block in self._held:
-            self._recorder.unclaimed(block.packets["frame"])
+            self._recorder.unclaimed(_frames(block))
         for story in self._stories:
             story.finish()
 
@@ -152,7 +153,7 @@ class SessionRoom:
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message) -> None:
-        if not isinstance(message, DataPackets):
+        if not isinstance(message, DataPackets | CutPacket):
             return
         session = self._claimant(flow, receiver)
         if session is not None:
@@ -160,7 +161,7 @@ class SessionRoom:
             return
         self._held.append((flow, receiver, message))
         while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self._recorder.unclaimed(self._held.pop(0)[2].packets["frame"])
+            self._recorder.unclaimed(_frames(self._held.pop(0)[2]))
 
     def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
         """The session that asked for UDP data at this endpoint: the newest, if several did."""
@@ -188,6 +189,13 @@ class SessionRoom:
         for uid in [u for u, c in self._connections.items() if c.ended]:
             self._forget(uid)
             self._http.pop(uid, None)
+
+
+def _frames(message: DataPackets | CutPacket) -> NDArray[np.int64]:
+    """Frames of the datagrams that a message is made of."""
+    if isinstance(message, DataPackets):
+        return message.packets["frame"].astype(np.int64)
+    return np.array([message.at.frame], dtype=np.int64)
 
 
 def _udp_key(flow: Flow, side: int) -> int:
