@@ -85,21 +85,24 @@ class Download:
                 ended=message.complete,
                 verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
                 reasons=tuple(self._reasons(message, missing)),
-                loss=self._losses.rows(self._last_run(message)),
+                loss=self._losses.rows(self._last_runs(message)),
             )
         )
         self._writer = None
 
-    def _last_run(self, message: BodyEnd) -> NDArray[np.void] | None:
-        """The packets behind the last whole one: their numbers are known, since all have one size."""
-        first, last = self._next_number, self._expected(message.length) - 1
-        if last < first:
-            return None
-        rows = run(index=self.packets, before=first - 1, after=UNKNOWN, packets=last - first + 1, frame=0)
-        rows["inferred"] = 0
-        if not self._holes:
-            rows["reason"] = LossReason.NOT_REACHED
-        return rows
+    def _last_runs(self, message: BodyEnd) -> Iterator[NDArray[np.void]]:
+        """The packets behind the last whole one, by their numbers: those in a hole, those not reached."""
+        if not self._packet_size:
+            return
+        total = max((self._data_end or message.length) - self._data_start, 0) // self._packet_size
+        reached = min(max(message.length - self._data_start, 0) // self._packet_size, total)
+        first = self._next_number
+        for last, reason in ((reached, LossReason.NOT_CAPTURED), (total, LossReason.NOT_REACHED)):
+            if last > first:
+                rows = run(index=self.packets, before=first - 1, after=UNKNOWN, packets=last - first, frame=0)
+                rows["inferred"], rows["reason"] = 0, reason
+                yield rows
+                first = last
 
     def _reasons(self, message: BodyEnd, missing: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""

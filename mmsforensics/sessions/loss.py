@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 import numpy as np
@@ -61,6 +62,8 @@ class LossReason(IntEnum):
     """The snapshot length cut their datagrams, or fragments of these are missing."""
     NOT_REACHED = 3
     """The download ended before it reached them."""
+    DECLARED = 4
+    """The header declares them behind the last packet seen: lost with the end, or never sent."""
 
 
 LOSS_WORDS = {
@@ -68,6 +71,7 @@ LOSS_WORDS = {
     LossReason.HURT: "hurt",
     LossReason.DATAGRAM_CUT: "datagram cut",
     LossReason.NOT_REACHED: "not reached",
+    LossReason.DECLARED: "declared",
 }
 """Words of the column `loss.reason`."""
 
@@ -115,10 +119,9 @@ class LossMap:
         """Take a hurt packet; `index` is UNKNOWN for a datagram, which may be sent again."""
         self._cuts.append((index, location, bytes_seen, bytes_saved, payloads))
 
-    def rows(self, last: NDArray[np.void] | None = None) -> NDArray[np.void]:
+    def rows(self, last: Iterable[NDArray[np.void]] = ()) -> NDArray[np.void]:
         """All runs, `last` behind them, with what was seen of their packets."""
-        parts = [*self._runs, *([last] if last is not None else [])]
-        rows = np.concatenate(parts) if parts else np.empty(0, dtype=LOSS)
+        rows = np.concatenate([np.empty(0, dtype=LOSS), *self._runs, *last])
         cuts = np.array(self._cuts, dtype=CUT)
         datagram = cuts["index"] == UNKNOWN
         in_stream, datagrams = cuts[~datagram], _once(cuts[datagram])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
-from mmsforensics.sessions.loss import UNKNOWN, LossMap, run, runs
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import MediumBlock, media_rows, origins, packet_block, salvaged_block
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, verdict
@@ -445,8 +445,13 @@ class Medium:
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
-        complete = ended and not (missing or self.rejected or self._open_hole or unseen)
-        bounded = ended and not (self.rejected or unseen or (self._open_hole and not self._reaches_end))
+        if not (self._open_hole or self._datagrams):
+            unseen, never_sent = 0, unseen  # nothing behind the last packet can have been lost
+        else:
+            never_sent = 0
+        told = ended and not self.rejected and not unseen
+        complete = told and not missing and not self._open_hole
+        bounded = told and (self._reaches_end or not self._open_hole)
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         self._writer.close(
@@ -456,8 +461,8 @@ class Medium:
                 complete=complete,
                 ended=ended,
                 verdict=word,
-                reasons=(*endings, *self._reasons(unseen)),
-                loss=losses.rows(self._last_run()),
+                reasons=(*endings, *self._reasons(unseen + never_sent)),
+                loss=losses.rows(self._last_runs(unseen if ended else 0)),
             )
         )
         self._writer = None
@@ -468,14 +473,22 @@ class Medium:
         declared = self.header.packet_count
         return not self.header.broadcast and int(self._counting[1]) + 1 + self.hurt_since == declared
 
-    def _last_run(self) -> NDArray[np.void] | None:
-        """What the holes behind the last packet are known to have cost."""
-        if not self.hurt_since:
-            return None
+    def _last_runs(self, unseen: int) -> Iterator[NDArray[np.void]]:
+        """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
-        return run(
-            index=self.packets, before=last, after=UNKNOWN, packets=self.hurt_since, frame=self._hole_frame
-        )
+        if self.hurt_since:
+            yield run(
+                index=self.packets,
+                before=last,
+                after=UNKNOWN,
+                packets=self.hurt_since,
+                frame=self._hole_frame,
+            )
+        if unseen:
+            last += self.hurt_since
+            rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)
+            rows["reason"] = LossReason.DECLARED
+            yield rows
 
     def _reasons(self, unseen: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""
