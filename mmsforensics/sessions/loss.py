@@ -90,7 +90,8 @@ def runs(
     room = np.where(after == UNKNOWN, packets, after - before - 1)
     exact = (room == packets) & (after != UNKNOWN)
     told = room >= packets
-    rows["first"] = np.where(told, before + 1, UNKNOWN)
+    joined = (before == UNKNOWN) & (after != UNKNOWN)  # a stream may be joined anywhere: those nearest behind
+    rows["first"] = np.where(told, np.where(joined, after - packets, before + 1), UNKNOWN)
     rows["last"] = np.where(told, before + room, UNKNOWN)
     rows["inferred"] = ~exact
     return rows
