@@ -146,14 +146,16 @@ def _proven(data, at, proof, incarnation, largest, records_only):
     """Whether a unit begins at `at`: a record with its seal, or a chain of Data headers that agree.
 
     A chain may end in a record, or reach the end of the bytes after one link at least if it agrees
-    with what is known of the stream (incarnation, largest packet).
+    with what is known of the stream (incarnation, largest packet). Where nothing is known (`largest` is 0),
+    it has to agree with itself in two links.
     """
+    least = 1 if largest > 0 else 2
     links = 0
     sequence = np.int64(-1)
     location = np.int64(-1)
     while links < proof:
         if at + 16 > len(data):
-            return links >= 1 and incarnation >= 0 and at == len(data)
+            return links >= least and incarnation >= 0 and at == len(data)
         if _is_record(data, at):
             return _record_size(data, at) > 0
         if records_only:
@@ -181,9 +183,15 @@ def _proven(data, at, proof, incarnation, largest, records_only):
 
 @njit(cache=True, nogil=True)
 def resync(data, proof, incarnation, largest, records_only):
-    """Position of the first sound unit boundary, or -1."""
+    """Position of the first sound unit boundary, or -1.
+
+    What is known of the stream so far may be that of the header alone, or of the play before a seek: a chain
+    that agrees with itself is one all the same.
+    """
     for at in range(max(len(data) - DATA_HEADER, 0)):
         if _proven(data, at, proof, incarnation, largest, records_only):
+            return at
+        if not records_only and _proven(data, at, proof, -1, 0, False):
             return at
     return -1
 

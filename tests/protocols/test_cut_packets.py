@@ -141,9 +141,8 @@ def test_a_datagram_cut_by_the_snapshot_length():
     kept = whole[:120]
     pieces = np.zeros(1, dtype=PIECE)
     pieces["length"], pieces["frame"], pieces["frame_offset"] = len(kept), 9, FRAME_OFFSET
-    datagrams = Datagrams(
-        np.frombuffer(kept, dtype=np.uint8), pieces, np.array([len(whole)], dtype=np.uint32)
-    )
+    wire = np.array([len(whole)], dtype=np.uint32)
+    datagrams = Datagrams(np.frombuffer(kept, dtype=np.uint8), pieces, wire)
     found = list(decode_datagrams(datagrams, "server"))
     assert [m.length for m in found if isinstance(m, Hole)] == [len(whole) - 120]
     (packet,) = cuts(found)
