@@ -15,10 +15,12 @@ from mmsforensics.asf.playable import (
     needs_playable,
     write_playable,
 )
+from mmsforensics.asf.salvage import NEW, Salvaged, salvage
 
 __all__ = [
     "ASF_PACKET",
     "EDIT",
+    "NEW",
     "PAYLOAD",
     "RESTORED",
     "AsfObject",
@@ -28,12 +30,14 @@ __all__ = [
     "PlayableFacts",
     "PlayableResult",
     "Reason",
+    "Salvaged",
     "StreamInfo",
     "Tag",
     "guid_name",
     "needs_playable",
     "parse_header",
     "restore_padding",
+    "salvage",
     "walk_packets",
     "walk_payloads",
     "write_playable",

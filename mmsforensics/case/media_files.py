@@ -10,7 +10,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
 from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.playable import make_playable
+from mmsforensics.case.loss import affected, loss_columns
+from mmsforensics.case.playable import SalvageFile, make_playable
 from mmsforensics.case.store import TableStore
 from mmsforensics.case.writing import HashedFile, WriterThread, append
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
@@ -104,12 +105,27 @@ class MediumFile:
         self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
         self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
         self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE)
+        self._salvaged = spool / f"{stem}.salvaged"
+        self._salvaged_packets = Spool(spool / f"{stem}.salvaged-packets", MEDIA_PACKET)
+        self._salvaged_origins = Spool(spool / f"{stem}.salvaged-origins", PROVENANCE)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the faithful file, with the packets and origins that go with them."""
         self._file.write(block.data)
         self._packets.append(block.packets)
         self._origins.append(block.provenance)
+
+    def salvage(self, block: MediumBlock) -> None:
+        """Keep what was saved of hurt packets for the playable file."""
+        with self._salvaged.open("ab") as file:
+            file.write(block.data.tobytes())
+        self._salvaged_packets.append(block.packets)
+        self._salvaged_origins.append(block.provenance)
+
+    def _salvage_file(self) -> SalvageFile | None:
+        if not self._salvaged.exists():
+            return None
+        return SalvageFile(self._salvaged, self._salvaged_packets.rows(), self._salvaged_origins.rows())
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium: rows, and the playable file where one is needed."""
@@ -126,6 +142,7 @@ class MediumFile:
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
                 out=HashedFile(self._root / self._names.path("playable"), self._writer),
+                salvaged=self._salvage_file(),
             )
         media_id = self._names.media_id("faithful")
         self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
@@ -133,20 +150,49 @@ class MediumFile:
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
         if made is not None and made.file is not None:
-            written = MediumSummary(
-                packets=made.packets,
-                packets_missing=summary.packets_missing,
-                complete=summary.complete,
-                ended=summary.ended,
-            )
+            written = replace(summary, packets=made.packets)
             playable_header = parse_header(made.header_bytes)
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id("playable"), batch)
             # Its hash is asked for last, so that the file is written while the rows are.
             self._rows("playable", playable_header, written, made.file, list(made.notes))
-        self._packets.remove()
-        self._origins.remove()
-        self._playable_origins.remove()
+        self._verdict_rows(media_id, summary)
+        self._loss_rows(media_id, header, summary)
+        for spool in (self._packets, self._origins, self._playable_origins):
+            spool.remove()
+        self._salvaged.unlink(missing_ok=True)
+        self._salvaged_packets.remove()
+        self._salvaged_origins.remove()
+
+    def _verdict_rows(self, media_id: str, summary: MediumSummary) -> None:
+        reasons = summary.reasons
+        capture_ids, frames = self._book.columns(np.array([r.frame for r in reasons], dtype=np.int64))
+        self._store.append(
+            "verdicts",
+            {
+                "media_id": repeated(media_id, len(reasons)),
+                "session_id": repeated(self._names.session_id, len(reasons)),
+                "reason": [r.reason for r in reasons],
+                "count": [r.count for r in reasons],
+                "text": [r.text for r in reasons],
+                "capture_id": capture_ids,
+                "frame": frames,
+            },
+        )
+
+    def _loss_rows(self, media_id: str, header: Header, summary: MediumSummary) -> None:
+        if not len(summary.loss):
+            return
+        streams = affected(
+            self._root / self._names.path("faithful"),
+            header,
+            len(self._header_bytes),
+            self._packets.rows()["size"],
+            summary.loss["index"],
+        )
+        session_id = repeated(self._names.session_id, len(streams))
+        named = {"session_id": session_id, "media_id": repeated(media_id, len(streams))}
+        self._store.append("loss", named | loss_columns(summary.loss, streams, self._book))
 
     def _rows(
         self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
@@ -164,6 +210,7 @@ class MediumFile:
                 "packets": summary.packets,
                 "packets_missing": summary.packets_missing,
                 "complete": summary.complete,
+                "verdict": summary.verdict,
                 "duration_ms": header.duration_ms,
                 "title": header.title,
                 "author": header.author,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf import Header, PlayableFacts, needs_playable, write_playable
+from mmsforensics.asf import Header, PlayableFacts, PlayableResult, needs_playable, write_playable
 from mmsforensics.sessions import PROVENANCE, Origin
 
 if TYPE_CHECKING:
@@ -21,6 +22,40 @@ if TYPE_CHECKING:
 _KIND = np.array(
     [Origin.CAPTURED, Origin.REPAIRED, Origin.REPAIRED, Origin.PADDING, Origin.INDEX], dtype=np.uint8
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageFile:
+    """Packets saved in part of those that holes have hurt, beside the faithful file."""
+
+    path: Path
+    rows: NDArray[np.void]
+    """Dtype MEDIA_PACKET; packet i lies at i times the packet size."""
+    origins: NDArray[np.void]
+    """Dtype PROVENANCE, by offsets in this file."""
+
+
+class _Joined:
+    """The faithful file and behind it, from `boundary` on, the packets saved in part."""
+
+    def __init__(self, faithful: RawIOBase, salvaged: RawIOBase, boundary: int) -> None:
+        self._files = faithful, salvaged
+        self._boundary = boundary
+        self._at = 0
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset."""
+        self._at = offset
+        return offset
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill a buffer, at most up to the boundary."""
+        behind = self._at >= self._boundary
+        file = self._files[behind]
+        file.seek(self._at - self._boundary if behind else self._at)
+        got = file.readinto(buffer if behind else buffer[: self._boundary - self._at])
+        self._at += got or 0
+        return got
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +80,12 @@ def make_playable(
     origins: NDArray[np.void],
     out: HashedFile,
     record: Callable[[NDArray[np.void]], None],
+    salvaged: SalvageFile | None = None,
 ) -> Made:
     """Write the playable copy of a finished faithful file, where one is needed.
 
     `origins` are those of the faithful file's bytes; `record` is given those of the playable one's, both of
-    dtype PROVENANCE.
+    dtype PROVENANCE. What was saved of hurt packets goes to the playable file alone.
     """
     if not header.packet_size:
         return Made(("packet size unknown: nothing can be repaired",))
@@ -63,6 +99,15 @@ def make_playable(
         has_tail=faithful_size > len(header_bytes) + len(packets) * header.packet_size,
     )
     reasons = needs_playable(header, header_bytes, facts)
+    send = np.ascontiguousarray(packets["send_time_ms"]).astype(np.int64)
+    if salvaged is not None:
+        number = -(-(faithful_size - len(header_bytes)) // header.packet_size)
+        found = _Packets(locations, send, sizes)
+        result, taken = _with_salvaged(
+            faithful, header_bytes, header.packet_size, number, found, origins, salvaged, out, record
+        )
+        reasons = (*reasons, f"of {taken} packets that holes have hurt, the payloads wholly seen are in it")
+        return Made(reasons, out, result.header_bytes, result.packets, (*reasons, *result.notes))
     if not reasons:
         return Made(())
     with faithful.open("rb", buffering=0) as source:
@@ -72,7 +117,7 @@ def make_playable(
             header_size=len(header_bytes),
             packet_size=header.packet_size,
             sizes=sizes,
-            order=presentation_order(packets, locations, sizes),
+            order=presentation_order(locations, send, -sizes),
             out=out,
             tell=lambda edits: record(_composed(edits, origins)),
         )
@@ -85,18 +130,77 @@ def make_playable(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """What the order of packets depends on, a column each."""
+
+    location: NDArray[np.int64]
+    send: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+
+def _with_salvaged(
+    faithful: Path,
+    header_bytes: bytes,
+    packet_size: int,
+    number: int,
+    whole: _Packets,
+    origins: NDArray[np.void],
+    salvaged: SalvageFile,
+    out: HashedFile,
+    record: Callable[[NDArray[np.void]], None],
+) -> tuple[PlayableResult, int]:
+    """Write the playable copy with the packets saved in part at their places; returns how many were taken.
+
+    They are numbered from `number` on: behind the faithful file's packets and what else stands in it.
+    """
+    count, boundary = len(whole.size), len(header_bytes) + number * packet_size
+    location, send, saved = (
+        salvaged.rows[name].astype(np.int64) for name in ("location", "send_time_ms", "size")
+    )
+    order = presentation_order(
+        np.concatenate((whole.location, location)),
+        np.concatenate((whole.send, send)),
+        np.concatenate((-whole.size, packet_size + 1 - saved)),  # any whole copy is better
+    )
+    taken = int(np.count_nonzero(order >= count))
+    between = np.zeros(number - count, dtype=np.int64)
+    shifted = np.array(salvaged.origins)
+    shifted["file_offset"] += boundary
+
+    def tell(edits: NDArray[np.void]) -> None:
+        far = edits["source_offset"] >= boundary
+        rows = _composed(edits[~far], origins)
+        if far.any():
+            rows = np.concatenate((rows, _composed(edits[far], shifted)))
+            rows = rows[np.argsort(rows["file_offset"], kind="stable")]
+        record(rows)
+
+    with faithful.open("rb", buffering=0) as source, salvaged.path.open("rb", buffering=0) as behind:
+        result = write_playable(
+            header_bytes,
+            _Joined(source, behind, boundary),
+            header_size=len(header_bytes),
+            packet_size=packet_size,
+            sizes=np.concatenate((whole.size, between, saved)),
+            order=np.where(order >= count, order + len(between), order),
+            out=out,
+            tell=tell,
+        )
+    return result, taken
+
+
 def presentation_order(
-    packets: NDArray[np.void], locations: NDArray[np.int64], sizes: NDArray[np.int64]
+    locations: NDArray[np.int64], send: NDArray[np.int64], rank: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Indices of the packets, each once, in presentation order.
 
-    A packet sent again has the same LocationId and send time. Of such, the copy with most bytes is taken:
-    a thinned one has fewer [MS-MMSP 3.2.5.11.1].
+    A packet sent again has the same LocationId and send time. Of such, the copy with the lowest rank is
+    taken, the one with most bytes: a thinned one has fewer [MS-MMSP 3.2.5.11.1].
     """
     if (np.diff(locations) > 0).all():
-        return np.arange(len(packets), dtype=np.int64)
-    send = np.ascontiguousarray(packets["send_time_ms"]).astype(np.int64)
-    order = np.lexsort((-sizes, send, locations))
+        return np.arange(len(locations), dtype=np.int64)
+    order = np.lexsort((rank, send, locations))
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = (np.diff(locations[order]) != 0) | (np.diff(send[order]) != 0)
     return order[first]

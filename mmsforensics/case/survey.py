@@ -122,5 +122,8 @@ class _Nowhere:
     def write(self, block: MediumBlock) -> None:
         """See `MediumWriter`."""
 
+    def salvage(self, block: MediumBlock) -> None:
+        """See `MediumWriter`."""
+
     def close(self, summary: MediumSummary) -> None:
         """See `MediumWriter`."""

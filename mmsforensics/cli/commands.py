@@ -325,7 +325,7 @@ def anomalies(case: Path, session: str | None, as_json: bool) -> None:
 @CASE
 @JSON
 def media(case: Path, as_json: bool) -> None:
-    """List the recovered media files."""
+    """List the recovered media files, how much of each was recovered, and why."""
     opened = _open(case)
     rows = _rows(opened, "media")
     if as_json:
@@ -334,7 +334,7 @@ def media(case: Path, as_json: bool) -> None:
     streams = _rows(opened, "media_streams")
     _print_table(
         "Media",
-        ["medium", "kind", "size", "packets", "missing", "complete", "duration", "streams", "title", "path"],
+        ["medium", "kind", "size", "packets", "missing", "verdict", "duration", "streams", "title", "path"],
         [
             [
                 r["media_id"],
@@ -342,13 +342,28 @@ def media(case: Path, as_json: bool) -> None:
                 f"{r['size']:,}",
                 f"{r['packets']:,}",
                 f"{r['packets_missing']:,}",
-                "yes" if r["complete"] else "no",
+                r["verdict"],
                 f"{int(str(r['duration_ms'])) / 1000:.3f} s" if r["duration_ms"] is not None else "unknown",
                 " ".join(f"{s['type']}:{s['codec']}" for s in streams if s["media_id"] == r["media_id"]),
                 r["title"],
                 str(opened.path / str(r["path"])),
             ]
             for r in rows
+        ],
+    )
+    reasons = _rows(opened, "verdicts")
+    _print_table(
+        "Why",
+        ["medium", "reason", "count", "frame", "text"],
+        [
+            [
+                r["media_id"],
+                r["reason"],
+                f"{r['count']:,}" if r["count"] is not None else "",
+                f"{r['capture_id']}:{r['frame']}" if r["frame"] is not None else "",
+                r["text"],
+            ]
+            for r in reasons
         ],
     )
 

@@ -79,6 +79,39 @@ class DataPackets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutPacket:
+    """A Data packet of which a part was not captured.
+
+    It counts nowhere: what is missing is told by holes and sequence numbers, as for packets not seen at all.
+    """
+
+    at: At
+    """Of its first byte; frame and time stamp are those of the last byte that was seen."""
+    kind: Literal["", "H", "D", "M"]
+    """As in `DataPackets`."""
+    location: int
+    """LocationId."""
+    incarnation: int
+    flags: int
+    """AFFlags."""
+    data: NDArray[np.uint8]
+    """The payload at its full size, zero where it was not captured."""
+    known: tuple[tuple[int, int], ...]
+    """Where in `data` what was captured begins and ends, in order."""
+    pieces: NDArray[np.void]
+    """Dtype `PIECE`; offsets count from the start of `data`."""
+    first_frame: int
+    """The frame with its first byte."""
+    reliable: bool = True
+    """As in `DataPackets`."""
+
+    @property
+    def seen(self) -> int:
+        """Bytes of the payload that were captured."""
+        return sum(end - begin for begin, end in self.known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """An HTTP request."""
 
@@ -195,6 +228,7 @@ class StreamEnd:
 Message = (
     MmsMessage
     | DataPackets
+    | CutPacket
     | Request
     | Response
     | Body

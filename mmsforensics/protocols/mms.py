@@ -6,7 +6,8 @@ Rules of this file:
   which, and how long it is [3.1.5.2]. chunkCount and timeSent are never used: real peers fill them
   wrongly;
 * a hole inside a unit of known length costs that unit and nothing else; a hole over a unit's end costs
-  the bytes up to the next place where the framing proves itself;
+  the bytes up to the next place where the framing proves itself; what was seen of a Data packet whose header
+  was seen is handed on as a `CutPacket`;
 * whether a Data packet is a part of the header or media is for the session to say: AFFlags and
   LocationId do not tell.
 """
@@ -15,15 +16,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.protocols.cut import DATA_HEADER, CutUnit
 from mmsforensics.protocols.messages import (
     DATA_PACKET,
     At,
+    CutPacket,
     DataPackets,
     Direction,
     Hole,
@@ -43,9 +47,6 @@ RECORD_HEADER = 32
 
 MAX_MESSAGE_LENGTH = 65536 + 64
 """Largest messageLength taken for one: the longest message is bounded by a 16-bit length [2.2.4.9]."""
-
-DATA_HEADER = 8
-"""Header of a Data packet [2.2.2]."""
 
 SMALL_RUN = 1 << 20
 """Runs up to this size are simply appended to what is left of the run before: to copy them costs less than to
@@ -146,15 +147,16 @@ def _proven(data, at, proof, incarnation, largest, records_only):
     """Whether a unit begins at `at`: a record with its seal, or a chain of Data headers that agree.
 
     A chain may end in a record, or reach the end of the bytes after one link at least if it agrees
-    with what is known of the stream (incarnation, largest packet).
+    with what is known of the stream (incarnation, largest packet). Where nothing is known (`largest` is 0),
+    it has to agree with itself in two links.
     """
+    least = 1 if largest > 0 else 2
     links = 0
-    known = incarnation >= 0
     sequence = np.int64(-1)
     location = np.int64(-1)
     while links < proof:
         if at + 16 > len(data):
-            return links >= (1 if known else 2) and at == len(data)
+            return links >= least and incarnation >= 0 and at == len(data)
         if _is_record(data, at):
             return _record_size(data, at) > 0
         if records_only:
@@ -184,13 +186,13 @@ def _proven(data, at, proof, incarnation, largest, records_only):
 def resync(data, proof, incarnation, largest, records_only):
     """Position of the first sound unit boundary, or -1.
 
-    What is known of the stream may be over: media with larger packets begin behind the header, and a seek
-    begins an incarnation. A chain that is long enough proves itself.
+    What is known of the stream so far may be that of the header alone, or of the play before a seek: a chain
+    that agrees with itself is one all the same.
     """
     for at in range(max(len(data) - DATA_HEADER, 0)):
         if _proven(data, at, proof, incarnation, largest, records_only):
             return at
-        if incarnation >= 0 and _proven(data, at, proof, -1, 0, records_only):
+        if not records_only and incarnation >= 0 and _proven(data, at, proof, -1, 0, False):
             return at
     return -1
 
@@ -279,6 +281,7 @@ class MmsStreamDecoder:
         "_beheaded",
         "_buffer",
         "_client",
+        "_cut",
         "_direction",
         "_incarnation",
         "_inferred",
@@ -292,6 +295,7 @@ class MmsStreamDecoder:
         self._client = direction == "client"
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a unit hurt by a hole that are still to come
+        self._cut: CutUnit | None = None  # that unit, when it is a Data packet
         self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._lost = not from_start  # looking for the next sound boundary
         self._inferred = False
@@ -330,11 +334,15 @@ class MmsStreamDecoder:
         if self._lost:
             yield from self._decode(final=True)
         if self._skip:
+            if gap.length > self._skip:
+                self._lost = True
+                self._beheaded = 1
             self._skip -= min(self._skip, gap.length)
         elif self._buffer.offset + len(self._buffer.data) == gap.offset and len(self._buffer.data):
             have = len(self._buffer.data)
             need = self._need()
             cut = 1
+            self._begin_cut(need)
             if need >= have + gap.length:
                 self._skip = need - have - gap.length
             else:
@@ -346,11 +354,14 @@ class MmsStreamDecoder:
         self._buffer.clear(gap.offset + gap.length)
         if self._client:  # its direction has no Data packets
             cut = self._beheaded = 0
+        if not self._skip:
+            yield from self._cut_packet()
         yield Hole(at=at, length=gap.length, packets_cut=cut)
 
     def end(self, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int) -> Iterator[Message]:
         """Take note of the end of the stream."""
         yield from self._decode(final=True)
+        yield from self._cut_packet()
         left = len(self._buffer.data)
         at = At(direction=self._direction, offset=self._buffer.offset + left, frame=frame, ts=ts)
         self._buffer.clear(at.offset)
@@ -361,15 +372,32 @@ class MmsStreamDecoder:
         need = walk(self._buffer.data, self._client)[4]
         return max(int(need), 0)
 
+    def _begin_cut(self, size: int) -> None:
+        """Keep what is there of the Data packet at the head of the buffer."""
+        buffer = self._buffer
+        if size and not self._client and not _is_record(buffer.data, 0):
+            self._cut = CutUnit(buffer.offset, size, DATA_HEADER)
+            self._cut.add(buffer.offset, buffer.data, buffer.pieces)
+
+    def _cut_packet(self) -> Iterator[CutPacket]:
+        """Hand on the packet that holes have hurt: no more of it will come."""
+        packet = self._cut.packet(self._direction, "") if self._cut is not None else None
+        self._cut = None
+        if packet is not None:
+            yield packet
+
     def _decode(self, *, final: bool) -> Iterator[Message]:
         buffer = self._buffer
         while True:
             if self._skip:
                 n = min(self._skip, len(buffer.data))
                 self._skip -= n
+                if self._cut is not None:
+                    self._cut.add(buffer.offset, buffer.data[:n], buffer.pieces)
                 buffer.consume(n)
                 if self._skip:
                     return
+                yield from self._cut_packet()
             if self._lost:
                 found = resync(buffer.data, PROOF, self._incarnation, self._largest, self._client)
                 if found < 0:
@@ -457,8 +485,8 @@ def _blocks(
 def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Message]:
     """Data packets from the UDP datagrams of a flow, one a datagram [3.2.5.11.1].
 
-    A datagram that the capture cut is a hole; one that is no Data packet (a resend request, a probe of
-    another program) is passed over.
+    A datagram that the capture cut, or of which fragments are missing, is a hole and a `CutPacket`; one that
+    is no Data packet (a resend request, a probe of another program) is passed over.
     """
     pieces = datagrams.pieces
     length = pieces["length"].astype(np.int64)
@@ -470,11 +498,16 @@ def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Mes
         datagrams.data[at + 7].astype(np.int64) << 8
     )
     sound = long_enough & (sizes == length) & (datagrams.wire_length == length)
-    for i in np.flatnonzero(
-        long_enough & (datagrams.wire_length > length) & (sizes == datagrams.wire_length)
-    ):
-        where = At(direction=direction, offset=0, frame=int(pieces["frame"][i]), ts=int(pieces["ts"][i]))
-        yield Hole(at=where, length=int(datagrams.wire_length[i] - length[i]), packets_cut=1)
+    for i in np.flatnonzero(long_enough & (sizes > length)):
+        frame, ts = int(pieces["frame"][i]), int(pieces["ts"][i])
+        if sizes[i] == datagrams.wire_length[i]:
+            where = At(direction=direction, offset=0, frame=frame, ts=ts)
+            yield Hole(at=where, length=int(sizes[i] - length[i]), packets_cut=1)
+        unit = CutUnit(int(start[i]), int(sizes[i]), DATA_HEADER)
+        unit.add(int(start[i]), datagrams.data[start[i] : start[i] + length[i]], pieces[i : i + 1])
+        packet = unit.packet(direction, "")
+        if packet is not None:
+            yield replace(packet, reliable=False)
     if not sound.any():
         return
     packets = data_packets(datagrams.data, 0, start[sound], sizes[sound], pieces)

@@ -4,8 +4,8 @@ Rules of this file:
 
 * a packet's length stands in its framing header, but for $P, whose length field is wrong for the first
   and third of the three [2.2.3.7]; its real length is checked against what follows;
-* a hole costs the packet it hurts; behind a hole over a packet's end, framing is found again where
-  packets chain.
+* a hole costs the packet it hurts, of which a `CutPacket` tells what was seen; behind a hole over a
+  packet's end, framing is found again where packets chain.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.protocols.cut import DATA_HEADER, CutUnit
 from mmsforensics.protocols.messages import (
     At,
+    CutPacket,
     DataPackets,
     Direction,
     Hole,
@@ -128,12 +130,24 @@ def resync(data, is_id, proof):
 class WmspDecoder:
     """Decodes the framed body of one response."""
 
-    __slots__ = ("_beheaded", "_buffer", "_direction", "_lost", "_pairs", "_pending", "_skip")
+    __slots__ = (
+        "_beheaded",
+        "_buffer",
+        "_cut",
+        "_cut_kind",
+        "_direction",
+        "_lost",
+        "_pairs",
+        "_pending",
+        "_skip",
+    )
 
     def __init__(self, direction: Direction) -> None:
         self._direction: Direction = direction
         self._buffer = StreamBuffer()
-        self._skip = 0
+        self._skip = 0  # bytes of a packet hurt by a hole that are still to come
+        self._cut: CutUnit | None = None  # that packet, when it carries a Data packet
+        self._cut_kind: Literal["D", "H", "M"] = "D"
         self._lost = False
         self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._pairs = 0
@@ -151,10 +165,14 @@ class WmspDecoder:
         position = buffer.offset + len(buffer.data)
         cut = 0
         if self._skip:
+            if length > self._skip:
+                self._lost = True
+                self._beheaded = 1
             self._skip -= min(self._skip, length)
         elif len(buffer.data) and not self._lost:
             need = int(walk(buffer.data, _IS_ID)[4])
             cut = 1
+            self._begin_cut(need)
             if need >= len(buffer.data) + length:
                 self._skip = need - len(buffer.data) - length
             else:
@@ -163,16 +181,34 @@ class WmspDecoder:
         else:
             self._lost = True
         buffer.clear(position + length)
+        if not self._skip:
+            yield from self._cut_packet()
         yield Hole(at=at, length=length, packets_cut=cut)
 
     def end(self) -> Iterator[Message]:
         """Take note of the end of the body."""
         yield from self._decode(final=True)
+        yield from self._cut_packet()
         if len(self._buffer.data) and len(self._buffer.pieces):
             yield self._passed_over(len(self._buffer.data), "a whole packet")
         if self._pending is not None:
             yield self._pending
             self._pending = None
+
+    def _begin_cut(self, size: int) -> None:
+        """Keep what is there of the packet at the head of the buffer, if it carries a Data packet."""
+        buffer = self._buffer
+        if size > 0 and buffer.data[1] in DATA_IDS:
+            self._cut = CutUnit(buffer.offset, size, FRAMING_HEADER + DATA_HEADER)
+            self._cut.add(buffer.offset, buffer.data, buffer.pieces)
+            self._cut_kind = cast(Literal["D", "H", "M"], chr(buffer.data[1]))
+
+    def _cut_packet(self) -> Iterator[CutPacket]:
+        """Hand on the packet that holes have hurt: no more of it will come."""
+        packet = self._cut.packet(self._direction, self._cut_kind) if self._cut is not None else None
+        self._cut = None
+        if packet is not None:
+            yield packet
 
     def _decode(self, *, final: bool) -> Iterator[Message]:
         buffer = self._buffer
@@ -180,9 +216,12 @@ class WmspDecoder:
             if self._skip:
                 n = min(self._skip, len(buffer.data))
                 self._skip -= n
+                if self._cut is not None:
+                    self._cut.add(buffer.offset, buffer.data[:n], buffer.pieces)
                 buffer.consume(n)
                 if self._skip:
                     return
+                yield from self._cut_packet()
             if self._lost:
                 found = int(resync(buffer.data, _IS_ID, PROOF))
                 if found < 0:

@@ -1,5 +1,6 @@
 """Messages of all protocols in; sessions out: one story with events and media, whichever transport."""
 
+from mmsforensics.sessions.loss import LOSS, LOSS_WORDS, UNKNOWN, LossReason
 from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin
 from mmsforensics.sessions.model import (
     Event,
@@ -9,16 +10,24 @@ from mmsforensics.sessions.model import (
     SessionSummary,
 )
 from mmsforensics.sessions.room import SessionRoom
+from mmsforensics.sessions.verdict import REASONS, VERDICTS, Reason
 from mmsforensics.sessions.wording import summarise
 
 __all__ = [
+    "LOSS",
+    "LOSS_WORDS",
     "MEDIA_PACKET",
     "PROVENANCE",
+    "REASONS",
+    "UNKNOWN",
+    "VERDICTS",
     "Event",
+    "LossReason",
     "MediumBlock",
     "MediumSummary",
     "MediumWriter",
     "Origin",
+    "Reason",
     "Recorder",
     "SessionRoom",
     "SessionSummary",

@@ -6,15 +6,24 @@ taken, so that nothing stands in the file at a place where it was not.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
-from mmsforensics.asf import parse_header, walk_packets
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsforensics.asf import parse_header, salvage, walk_packets
 from mmsforensics.protocols import Body, BodyEnd
+from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
-from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins
+from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins, salvaged_block
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, verdict
 from mmsforensics.streams import spans
+
+MAX_PACKET = 65535
+"""Bytes of a packet of which parts are kept: what ASF readers take at most."""
 
 
 class Download:
@@ -32,6 +41,12 @@ class Download:
         self._data_end = 0  # of the last packet, by the Data Object's size; 0 when that is not known
         self._holes = 0
         self._next = 0  # body offset behind the last byte seen
+        self._hole_list: list[tuple[int, int]] = []  # frame behind each, bytes
+        self._losses = LossMap()
+        self._cut: CutUnit | None = None  # the packet that the last hole has hurt
+        self._cut_number = 0
+        self._salvaged = 0
+        self._next_number = 0  # of the packet behind the last whole one
         self.packets = 0
         self.bytes = 0
         self.title = ""
@@ -40,6 +55,8 @@ class Download:
         """Take a stretch of the body."""
         if message.offset > self._next:
             self._holes += message.offset - self._next
+            self._hole_list.append((message.at.frame, message.offset - self._next))
+            self._hurt(len(self._buffer.data))
             self._buffer.clear(message.offset)
         self._next = message.offset + len(message.data)
         self._buffer.append(message.offset, message.data, message.pieces)
@@ -50,18 +67,87 @@ class Download:
         """Take the end of the body."""
         if message.length > self._next:
             self._holes += message.length - self._next
+            self._hole_list.append((message.at.frame, message.length - self._next))
         if self._writer is None:
             return
         if not self._holes:
             self._raw(len(self._buffer.data))
+        self._hurt(len(self._buffer.data))
+        self._end_cut()
         missing = max(self._expected(message.length) - self.packets, 0)
         whole = message.complete and not self._holes
+        bounded = message.complete or message.length >= self._data_end > 0
         self._writer.close(
             MediumSummary(
-                packets=self.packets, packets_missing=missing, complete=whole, ended=message.complete
+                packets=self.packets,
+                packets_missing=missing,
+                complete=whole,
+                ended=message.complete,
+                verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
+                reasons=tuple(self._reasons(message, missing)),
+                loss=self._losses.rows(self._last_runs(message)),
             )
         )
         self._writer = None
+
+    def _last_runs(self, message: BodyEnd) -> Iterator[NDArray[np.void]]:
+        """The packets behind the last whole one, by their numbers: those in a hole, those not reached."""
+        if not self._packet_size:
+            return
+        total = max((self._data_end or message.length) - self._data_start, 0) // self._packet_size
+        reached = min(max(message.length - self._data_start, 0) // self._packet_size, total)
+        first = self._next_number
+        for last, reason in ((reached, LossReason.NOT_CAPTURED), (total, LossReason.NOT_REACHED)):
+            if last > first:
+                rows = run(index=self.packets, before=first - 1, after=UNKNOWN, packets=last - first, frame=0)
+                rows["inferred"], rows["reason"] = 0, reason
+                yield rows
+                first = last
+
+    def _reasons(self, message: BodyEnd, missing: int) -> Iterator[Reason]:
+        """What speaks for and against the medium's completeness."""
+        frame = message.at.frame
+        if message.complete:
+            yield Reason("body whole", REASONS["body whole"], message.length, frame)
+        elif not self._holes or not self._data_end or message.length < self._data_end:
+            text = f"the download ended behind byte {message.length}"
+            yield Reason("body ended early", text, message.length, frame)
+        if not self._holes:
+            yield Reason("all bytes seen", "no byte of the download is missing up to its end")
+        if missing:
+            yield Reason("packets missing", f"{missing} packets are missing", missing)
+        yield from hole_reasons(self._hole_list)
+
+    def _hurt(self, n: int) -> None:
+        """Keep the first `n` bytes of the buffer, which belong to one packet that is not whole."""
+        buffer, size = self._buffer, self._packet_size
+        inside = self._data_start <= buffer.offset and not 0 < self._data_end <= buffer.offset
+        if n == 0 or not inside or not 0 < size <= MAX_PACKET or self._writer is None:
+            return
+        number = (buffer.offset - self._data_start) // size
+        if self._cut is None or self._cut_number != number:
+            self._end_cut()
+            self._cut, self._cut_number = CutUnit(self._data_start + number * size, size, 0), number
+        self._cut.add(buffer.offset, buffer.data[:n], buffer.pieces)
+
+    def _end_cut(self) -> None:
+        """Save what can be saved of the hurt packet: no more of it will come."""
+        cut, self._cut = self._cut, None
+        packet = cut.packet("server", "", location=self._cut_number) if cut is not None else None
+        if packet is None or self._writer is None:
+            return
+        saved = salvage(packet.data, packet.known, self._packet_size)
+        if saved is not None:
+            where = self._salvaged * self._packet_size
+            self._writer.salvage(salvaged_block(packet, saved, self._packet_size, where))
+            self._salvaged += 1
+        self._losses.cut(
+            index=self.packets,
+            location=packet.location,
+            bytes_seen=packet.seen,
+            bytes_saved=int(np.count_nonzero(saved.source >= 0)) if saved is not None else 0,
+            payloads=saved.payloads if saved is not None else 0,
+        )
 
     def _expected(self, length: int) -> int:
         if not self._packet_size:
@@ -105,6 +191,7 @@ class Download:
         buffer, size = self._buffer, self._packet_size
         skip = -(buffer.offset - self._data_start) % size
         if skip:
+            self._hurt(min(skip, len(buffer.data)))
             buffer.consume(min(skip, len(buffer.data)))
             if (buffer.offset - self._data_start) % size:
                 return
@@ -114,6 +201,7 @@ class Download:
         n = max(end - buffer.offset, 0) // size
         if n == 0 or self._writer is None:
             return
+        self._end_cut()
         data = buffer.data[: n * size]
         start = np.arange(n, dtype=np.int64) * size
         lengths = np.full(n, size, dtype=np.int64)
@@ -123,6 +211,7 @@ class Download:
         packets["first_frame"], packets["frame"], packets["ts"] = spans(
             start + buffer.offset, lengths, buffer.pieces
         )
+        self._lost_before(packets[0])
         rows = media_rows(packets)
         rows["file_offset"] = self._file_size + start
         parsed = walk_packets(data, size)
@@ -132,8 +221,25 @@ class Download:
         self._writer.write(MediumBlock(data, rows, where))
         self._file_size += len(data)
         self.packets += n
+        self._next_number += n
         self.bytes += len(data)
         buffer.consume(n * size)
+
+    def _lost_before(self, packet: np.void) -> None:
+        """Take note of the packets between the last whole one and this."""
+        number, expected = int(packet["location"]), self._next_number
+        if number > expected:
+            frame = int(packet["first_frame"])
+            self._losses.add(
+                run(
+                    index=self.packets,
+                    before=expected - 1,
+                    after=number,
+                    packets=number - expected,
+                    frame=frame,
+                )
+            )
+        self._next_number = number
 
     def _raw(self, n: int) -> None:
         if n == 0 or self._writer is None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from mmsforensics.protocols import (
     Body,
     BodyEnd,
+    CutPacket,
     DataPackets,
     Hole,
     Malformed,
@@ -121,6 +122,10 @@ class HttpSessions:
                 self._body_end(message)
             case DataPackets():
                 self._data(message)
+            case CutPacket():
+                story = self._playing().story
+                if story is not None and message.kind == "D":
+                    story.cut(message)
             case WmspPacket():
                 self._wmsp(message)
             case StreamEnd():
@@ -242,7 +247,7 @@ class HttpSessions:
             case "E":
                 failed = packet.reason is not None and bool(packet.reason & 0x80000000)
                 if not failed:
-                    story.entry_ended = True
+                    story.entry_ended, story.ended_at = True, packet.at
                     more = packet.reason == END_OF_STREAM_MORE
                     story.advance("EndOfEntry" if more else "EndOfStream")
                 else:

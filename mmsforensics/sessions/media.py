@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf import Header, parse_header
-from mmsforensics.protocols import DataPackets
+from mmsforensics.asf import Header, parse_header, salvage
+from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
-from mmsforensics.sessions.medium import MediumBlock, media_rows, origins, packet_block
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
+from mmsforensics.sessions.medium import MediumBlock, media_rows, origins, packet_block, salvaged_block
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, verdict
 from mmsforensics.streams import PIECE
 
 ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -26,6 +30,12 @@ REORDER_WINDOW = 120
 
 RESEND_WINDOW = 4096
 """Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
+
+
+SALVAGED_WAITING = 256
+"""Hurt packets kept until the first whole one opens the file."""
+
+NO_RUNS = np.empty((0, 4), dtype=np.int64)
 
 
 class HeaderParts:
@@ -114,19 +124,23 @@ def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
 
 
 @njit(cache=True, nogil=True)
-def count_missing(flags, location, state):
+def count_missing(flags, location, state, found):
     """Count the packets that the 8-bit sequence numbers show to be missing.
 
     `state` holds [last sequence or -1, last location, steps of one, steps of zero] and is brought up to
     date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255 are missing, the
-    LocationIds tell how often the sequence wrapped.
+    LocationIds tell how often the sequence wrapped. As many gaps as `found` has rows are written to it, as
+    [index of the packet behind, LocationId before, LocationId behind, packets missing]. Returns the numbers
+    of packets and of gaps.
     """
     missing = 0
+    n = 0
     for i in range(len(flags)):
         sequence = np.int64(flags[i])
         here = np.int64(location[i])
+        lost = np.int64(0)
         if state[0] == -2 and here == sequence:
-            missing += here  # the sequence of a session begins with 0 [MS-MMSP 2.2.2]
+            lost = here  # the sequence of a session begins with 0 [MS-MMSP 2.2.2]
         if state[0] >= 0:
             step = (sequence - state[0]) % 256
             if step == 1:
@@ -138,22 +152,34 @@ def count_missing(flags, location, state):
                 ahead = here - state[1] - 1
                 while lost + 256 <= ahead and ahead < 1 << 24:
                     lost += 256
-                missing += lost
+        if lost:
+            if n < len(found):
+                found[n, 0], found[n, 1], found[n, 2], found[n, 3] = i, state[1], here, lost
+            missing += lost
+            n += 1
         state[0], state[1] = sequence, here
-    return missing
+    return missing, n
 
 
 class Medium:
     """The faithful file of one content, as it is recovered."""
 
     __slots__ = (
+        "_counted",
         "_counting",
+        "_datagrams",
         "_file_size",
+        "_first_location",
+        "_hole_frame",
+        "_holes",
         "_last",
         "_next_sequence",
         "_open_hole",
         "_recorder",
+        "_salvaged",
+        "_salvaged_count",
         "_session",
+        "_uncounted",
         "_waiting",
         "_writer",
         "bytes",
@@ -167,6 +193,7 @@ class Medium:
         "packet_size",
         "packets",
         "rejected",
+        "unsound",
     )
 
     def __init__(
@@ -190,6 +217,7 @@ class Medium:
         self.hurt_since = 0
         self._open_hole = False
         self.rejected = 0
+        self.unsound = 0
         self.bytes = 0
         self._file_size = 0
         self._writer: MediumWriter | None = None
@@ -197,13 +225,57 @@ class Medium:
         self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
         self._next_sequence = -1
         self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
+        self._counted = LossMap()  # what is missing by the sequence numbers
+        self._uncounted = LossMap()  # and by the holes
+        self._hole_frame = 0
+        self._holes: list[tuple[int, int]] = []  # frame behind each, bytes
+        self._salvaged: list[MediumBlock] = []  # waiting for the file to be opened
+        self._salvaged_count = 0
+        self._first_location = -1
+        self._datagrams = False
 
-    def hole(self, packets_cut: int) -> None:
-        """Take note of a hole in the stream and of the packets that it is known to hurt."""
+    def hole(self, message: Hole | Malformed) -> None:
+        """Take note of a hole in the stream, or of its edge, and of the packets it is known to hurt."""
         self._open_hole = True
-        self.hurt_since += packets_cut
-        if packets_cut and self._counting[0] < 0:
+        self._hole_frame = message.at.frame
+        self.hurt_since += message.packets_cut
+        if isinstance(message, Hole):
+            self._holes.append((message.at.frame, message.length))
+        self._begins_with_loss()
+
+    def _begins_with_loss(self) -> None:
+        if self._counting[0] == -1:
             self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
+
+    def cut(self, packet: CutPacket) -> None:
+        """Take what was seen of a hurt packet; the holes count it."""
+        size = self.packet_size
+        if not 0 < len(packet.data) <= size:
+            return
+        saved = salvage(packet.data, packet.known, size)
+        if saved is not None and (self._writer is not None or len(self._salvaged) < SALVAGED_WAITING):
+            self._salvaged.append(salvaged_block(packet, saved, size, self._salvaged_count * size))
+            self._salvaged_count += 1
+        for losses in (self._counted, self._uncounted):
+            losses.cut(
+                index=self.packets if packet.reliable else UNKNOWN,
+                location=packet.location,
+                bytes_seen=packet.seen,
+                bytes_saved=int(np.count_nonzero(saved.source >= 0)) if saved is not None else 0,
+                payloads=saved.payloads if saved is not None else 0,
+            )
+        if self._writer is not None:
+            self._flush_salvaged(self._writer)
+
+    def _flush_salvaged(self, writer: MediumWriter) -> None:
+        for block in self._salvaged:
+            writer.salvage(block)
+        self._salvaged.clear()
+
+    @property
+    def _by_sequence(self) -> bool:
+        """Whether the server's AFFlags count."""
+        return bool(self._counting[2]) and not self._counting[3]
 
     @property
     def packets_missing(self) -> int:
@@ -211,7 +283,7 @@ class Medium:
 
         A server whose AFFlags do not count leaves only the holes, and the LocationIds on both sides of them.
         """
-        counted = self.hurt if self._counting[3] or not self._counting[2] else self.missing
+        counted = self.missing if self._by_sequence else self.hurt
         return counted + self.hurt_since
 
     def add(self, block: DataPackets) -> None:
@@ -232,22 +304,39 @@ class Medium:
         laid = packet_block(packets, block.data, block.base, block.pieces, self.packet_size, self._file_size)
         writer.write(laid)
         self._file_size += len(laid.data)
+        self.unsound += int(np.count_nonzero(laid.packets["sound"] == 0))
+        if self._first_location < 0:
+            self._first_location = int(packets["location"][0])
+        self._close_hole(packets[0])
+        self._count(packets)
         self.packets += len(packets)
         self.bytes += int(packets["size"].sum())
-        self._close_hole(int(packets["location"][0]))
-        self.missing += int(
-            count_missing(
-                np.ascontiguousarray(packets["flags"]),
-                np.ascontiguousarray(packets["location"]),
-                self._counting,
-            )
-        )
 
-    def _close_hole(self, location: int) -> None:
+    def _count(self, packets: NDArray[np.void]) -> None:
+        """Count what the sequence numbers show to be missing before and among packets."""
+        flags = np.ascontiguousarray(packets["flags"])
+        location = np.ascontiguousarray(packets["location"])
+        before = self._counting.copy()
+        missing, gaps = count_missing(flags, location, self._counting, NO_RUNS)
+        if not missing:
+            return
+        self.missing += int(missing)
+        found = np.empty((gaps, 4), dtype=np.int64)
+        count_missing(flags, location, before, found)
+        index, last, here, lost = np.ascontiguousarray(found.T)
+        self._counted.add(runs(index + self.packets, last, here, lost, packets["first_frame"][index]))
+
+    def _close_hole(self, packet: np.void) -> None:
         """Settle what the holes before a packet cost; elsewhere a server may just leave packets out."""
-        last = int(self._counting[1])
+        location, last = int(packet["location"]), int(self._counting[1])
         left_out = location - last - 1 if self._open_hole and last >= 0 else 0
-        self.hurt += max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
+        hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
+        if hurt:
+            frame = int(packet["first_frame"])
+            self._uncounted.add(
+                run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
+            )
+        self.hurt += hurt
         self.hurt_since = 0
         self._open_hole = False
 
@@ -262,6 +351,7 @@ class Medium:
             )
             self._writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
+            self._flush_salvaged(self._writer)
         return self._writer
 
     def _reorder(self, block: DataPackets) -> None:
@@ -271,6 +361,9 @@ class Medium:
         if self._next_sequence < 0:
             # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
             self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
+            self._datagrams = True
+            if self._next_sequence == 0:
+                self._begins_with_loss()
         in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
         steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
         if not self._waiting and in_step.all() and steady and packets["location"][0] > self._last[1]:
@@ -325,19 +418,106 @@ class Medium:
                 self._append(packets, ready[first][1])
                 first = i
 
-    def close(self, *, ended: bool) -> None:
-        """Finish the medium; `ended` when the server said that it had sent everything."""
+    @property
+    def _unseen(self) -> int:
+        """Packets that a finite content's header declares behind the last one known of.
+
+        Where the server left packets out before, it may have left these out too: 0.
+        """
+        declared, last = self.header.packet_count, int(self._counting[1])
+        gapless = last + 1 - self._first_location == self.packets + self.packets_missing - self.hurt_since
+        if self.header.broadcast or not gapless or declared <= last + 1 + self.hurt_since:
+            return 0
+        return declared - last - 1 - self.hurt_since
+
+    def close(self, *, ended: bool, endings: tuple[Reason, ...] = ()) -> None:
+        """Finish the medium.
+
+        Parameters
+        ----------
+        ended : bool
+            Whether the server said that it had sent everything.
+        endings : tuple of Reason
+            How the sending ended.
+        """
         self._write([self._waiting[sequence] for sequence in sorted(self._waiting)])
         self._waiting.clear()
         if self._writer is None:
             return
-        missing = self.packets_missing
+        missing, unseen = self.packets_missing, self._unseen
+        if not (self._open_hole or self._datagrams):
+            unseen, never_sent = 0, unseen  # nothing behind the last packet can have been lost
+        else:
+            never_sent = 0
+        told = ended and not self.rejected and not unseen
+        complete = told and not missing and not self._open_hole
+        bounded = told and (self._reaches_end or not self._open_hole)
+        word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
+        losses = self._counted if self._by_sequence else self._uncounted
         self._writer.close(
             MediumSummary(
                 packets=self.packets,
                 packets_missing=missing,
-                complete=ended and missing == 0 and self.rejected == 0 and not self._open_hole,
+                complete=complete,
                 ended=ended,
+                verdict=word,
+                reasons=(*endings, *self._reasons(unseen + never_sent)),
+                loss=losses.rows(self._last_runs(unseen if ended else 0)),
             )
         )
         self._writer = None
+
+    @property
+    def _reaches_end(self) -> bool:
+        """Whether the packets seen and known to be missing reach the number that the header declares."""
+        declared = self.header.packet_count
+        return not self.header.broadcast and int(self._counting[1]) + 1 + self.hurt_since == declared
+
+    def _last_runs(self, unseen: int) -> Iterator[NDArray[np.void]]:
+        """What is missing behind the last packet: by the holes there, and by what the header declares."""
+        last = int(self._counting[1])
+        if self.hurt_since:
+            yield run(
+                index=self.packets,
+                before=last,
+                after=UNKNOWN,
+                packets=self.hurt_since,
+                frame=self._hole_frame,
+            )
+        if unseen:
+            last += self.hurt_since
+            rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)
+            rows["reason"] = LossReason.DECLARED
+            yield rows
+
+    def _reasons(self, unseen: int) -> Iterator[Reason]:
+        """What speaks for and against the medium's completeness."""
+        missing = self.packets_missing
+        if not self._by_sequence:
+            yield Reason("packets not counted", REASONS["packets not counted"])
+        elif not missing:
+            text = f"the sequence numbers of {self.packets} packets follow each other"
+            yield Reason("all sequence numbers seen", text, self.packets)
+        if not self._holes and not self._datagrams:
+            yield Reason("all bytes seen", REASONS["all bytes seen"])
+        if missing:
+            yield Reason("packets missing", f"{missing} packets are missing", missing)
+        yield from hole_reasons(self._holes)
+        if self._open_hole:
+            text = "a hole lies behind the last packet: what it held cannot be told"
+            yield Reason("hole at the end", text, self.hurt_since, self._hole_frame)
+        if self.rejected:
+            text = f"{self.rejected} packets larger than the {self.packet_size} bytes that the header allows"
+            yield Reason("packets too large", text, self.rejected)
+        if self.unsound:
+            text = f"{self.unsound} packets do not parse as ASF data packets"
+            yield Reason("packets unsound", text, self.unsound)
+        if self.header.broadcast:
+            text = f"a live stream, joined at packet {self._first_location}"
+            yield Reason("joined a live stream", text, self._first_location)
+        elif self._first_location:
+            yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)
+        if unseen:
+            declared = self.header.packet_count
+            text = f"the header declares {declared} packets, {unseen} more than the last one's number tells"
+            yield Reason("declares more packets", text, unseen)

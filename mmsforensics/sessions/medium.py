@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf import walk_packets
+from mmsforensics.asf import NEW, Salvaged, walk_packets
+from mmsforensics.protocols import CutPacket
 
 MEDIA_PACKET = np.dtype(
     [
@@ -200,6 +201,40 @@ def packet_block(
     rows["duration_ms"] = parsed["duration_ms"]
     rows["sound"] = parsed["ok"]
     return MediumBlock(out, rows, origins(start + base, size, packet_size, file_offset, pieces))
+
+
+def salvaged_block(cut: CutPacket, saved: Salvaged, packet_size: int, file_offset: int) -> MediumBlock:
+    """Lay what was saved of a hurt packet at a place of its own; fields written anew have no frame."""
+    n = len(saved.data)
+    data = np.zeros(packet_size, dtype=np.uint8)
+    data[:n] = saved.data
+    rows = np.zeros(1, dtype=MEDIA_PACKET)
+    rows["file_offset"], rows["location"], rows["size"] = file_offset, cut.location, n
+    rows["ts"], rows["frame"], rows["first_frame"] = cut.at.ts, cut.at.frame, cut.first_frame
+    rows["sequence"], rows["incarnation"], rows["sound"] = cut.flags, cut.incarnation, 1
+    (parsed,) = walk_packets(data, packet_size)
+    rows["send_time_ms"], rows["duration_ms"] = parsed["send_time_ms"], parsed["duration_ms"]
+    return MediumBlock(data, rows, _salvaged_origins(cut, saved.source, packet_size, file_offset))
+
+
+def _salvaged_origins(
+    cut: CutPacket, source: NDArray[np.int64], packet_size: int, file_offset: int
+) -> NDArray[np.void]:
+    cuts = np.flatnonzero(np.diff(source) != np.where(source[1:] == NEW, 0, 1)) + 1
+    parts = []
+    at = 0
+    for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(source)], strict=True):
+        length = np.array([end - begin], dtype=np.int64)
+        if source[begin] != NEW:
+            parts.append(
+                origins(source[begin : begin + 1], length, end - begin, file_offset + at, cut.pieces)
+            )
+        else:
+            parts.append(np.array([(file_offset + at, end - begin, 0, 0, Origin.REPAIRED)], dtype=PROVENANCE))
+        at = end
+    if at < packet_size:
+        parts.append(np.array([(file_offset + at, packet_size - at, 0, 0, Origin.PADDING)], dtype=PROVENANCE))
+    return np.concatenate(parts)
 
 
 def media_rows(packets: NDArray[np.void]) -> NDArray[np.void]:

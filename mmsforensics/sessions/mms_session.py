@@ -16,7 +16,17 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import DataPackets, Hole, Malformed, Message, MmsMessage, Overlap, StreamEnd
+from mmsforensics.protocols import (
+    CutPacket,
+    DataPackets,
+    Hole,
+    Malformed,
+    Message,
+    MmsMessage,
+    Overlap,
+    StreamEnd,
+)
+from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID
 from mmsforensics.sessions.story import Story
@@ -64,6 +74,8 @@ class MmsSession:
                 self._command(message)
             case DataPackets():
                 self._data(message)
+            case CutPacket():
+                self._cut(message)
             case Hole() | Malformed() | Overlap():
                 self.story.anomaly(message)
             case StreamEnd():
@@ -92,8 +104,10 @@ class MmsSession:
                 self._stopping = False
             case "StopPlaying":
                 self._stopping = True
+                self.story.stopped_at = message.at
                 self.story.advance("StopPlaying")
             case "CloseFile":
+                self.story.stopped_at = self.story.stopped_at or message.at
                 self.story.advance("CloseFile")
             case "ReportConnectedEX":
                 self.story.server_version = str(fields.get("ServerVersionInfo", ""))
@@ -111,7 +125,7 @@ class MmsSession:
                 size = fields.get("cbPacketSize", 0)
                 self.story.packet_size_hint = size if isinstance(size, int) else 0
             case "ReportEndOfStream" if not failed:
-                self._end_of_stream(hr)
+                self._end_of_stream(hr, message.at)
             case "ReportRedirect":
                 self.story.advance("Redirect")
             case _:
@@ -154,11 +168,11 @@ class MmsSession:
         name = self.story.content_name
         self.story.url = f"{scheme}://{host}/{name.removeprefix('/')}" if name else f"{scheme}://{host}/"
 
-    def _end_of_stream(self, hr: object) -> None:
+    def _end_of_stream(self, hr: object, at: At) -> None:
         if self._stopping:
             self._stopping = False
             return
-        self.story.entry_ended = True
+        self.story.entry_ended, self.story.ended_at = True, at
         self.story.advance("EndOfEntry" if hr == 1 else "EndOfStream")
 
     def _data(self, block: DataPackets) -> None:
@@ -175,6 +189,12 @@ class MmsSession:
             self.story.media(part_of(block, rest[:upto]))
             done += upto
             self._awaiting = done < n
+
+    def _cut(self, packet: CutPacket) -> None:
+        """Hand a hurt packet on, unless it is a probe or a part of the header that is awaited."""
+        header = self._awaiting and packet.incarnation == self._header_incarnation
+        if not header and packet.location not in PACKET_PAIR_LOCATIONS:
+            self.story.cut(packet)
 
     def _header(self, block: DataPackets, begin: int) -> int:
         """Take header parts from packet `begin` on; returns the first packet that is none."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.protocols.messages import Direction
+from mmsforensics.sessions.loss import LOSS
 from mmsforensics.sessions.medium import MediumBlock
+from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -71,6 +73,12 @@ class MediumSummary:
     complete: bool
     ended: bool
     """Whether the server said that it had sent everything."""
+    verdict: str = PARTIAL
+    """One of `VERDICTS`."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it is that."""
+    loss: NDArray[np.void] = field(default_factory=lambda: np.empty(0, dtype=LOSS))
+    """Runs of missing packets, in the order of the file; dtype LOSS."""
 
 
 class MediumWriter(Protocol):
@@ -78,6 +86,12 @@ class MediumWriter(Protocol):
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the faithful file, with the packets and origins that go with them."""
+
+    def salvage(self, block: MediumBlock) -> None:
+        """Take packets with what was wholly seen of hurt ones: they go to the playable file alone.
+
+        Their offsets count from the first such packet, each at the full packet size.
+        """
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmsforensics.protocols import DataPackets, Message, Protocol, decode_datagrams
+from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol, decode_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
@@ -52,7 +53,7 @@ class SessionRoom:
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[tuple[Flow, Endpoint, DataPackets]] = []
+        self._held: list[tuple[Flow, Endpoint, DataPackets | CutPacket]] = []
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -92,7 +93,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         for _, _, block in self._held:
-            self._recorder.unclaimed(block.packets["frame"])
+            self._recorder.unclaimed(_frames(block))
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -136,8 +137,10 @@ class SessionRoom:
             pieces["ts"], pieces["frame"] = rows["ts"][mine], rows["frame"][mine]
             pieces["frame_offset"] = rows["payload"][mine]
             datagrams = Datagrams(data, pieces, rows["payload_wire"][mine])
-            _add(heard, _udp_key(packets.flow, side), decode_datagrams(datagrams, "server"))
-            self._udp_flows[_udp_key(packets.flow, side)] = (
+            uid = _udp_key(packets.flow, side)
+            for message in decode_datagrams(datagrams, "server"):  # each stands for itself
+                heard.append((message.at.frame, len(heard), uid, message))
+            self._udp_flows[uid] = (
                 packets.flow,
                 packets.flow.b if side == 0 else packets.flow.a,
             )
@@ -197,7 +200,7 @@ class SessionRoom:
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message) -> None:
-        if not isinstance(message, DataPackets):
+        if not isinstance(message, DataPackets | CutPacket):
             return
         session = self._claimant(flow, receiver)
         if session is not None:
@@ -207,7 +210,7 @@ class SessionRoom:
             return
         self._held.append((flow, receiver, message))
         while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self._recorder.unclaimed(self._held.pop(0)[2].packets["frame"])
+            self._recorder.unclaimed(_frames(self._held.pop(0)[2]))
 
     def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
         """The session that asked for UDP data at this endpoint: the newest, if several did."""
@@ -245,13 +248,20 @@ def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, in
     return server.acked_unseen, server.seen_unacked
 
 
+def _frames(message: DataPackets | CutPacket) -> NDArray[np.int64]:
+    """Frames of the datagrams that a message is made of."""
+    if isinstance(message, DataPackets):
+        return message.packets["frame"].astype(np.int64)
+    return np.array([message.at.frame], dtype=np.int64)
+
+
 def _udp_key(flow: Flow, side: int) -> int:
     """A key below zero, apart from the uids of TCP flows, for one direction of a UDP flow."""
     return -1 - 2 * flow.uid - side
 
 
 def _add(heard: list[Heard], uid: int, messages: Iterable[Message]) -> None:
-    """Put messages of one flow among the others; frames that came late leave a direction in its order."""
+    """Put messages of one connection among the others; late frames leave a direction in its order."""
     reached: dict[Direction, int] = {}
     for message in messages:
         direction = message.at.direction

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmsforensics.protocols import DataPackets, Hole, Malformed, Overlap, StreamEnd
+from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import HeaderParts, Medium
 from mmsforensics.sessions.medium import PROVENANCE, MediumBlock, media_rows
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
+from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
@@ -70,6 +71,10 @@ class Story:
         """Whether the next header begins a new medium even if it equals the last one."""
         self.entry_ended = False
         """Whether the server said that it had sent all of the medium that is open."""
+        self.ended_at: At | None = None
+        """Where it said so."""
+        self.stopped_at: At | None = None
+        """Where the client stopped, if nothing was sent since."""
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -104,12 +109,10 @@ class Story:
         match message:
             case Hole():
                 self.gap_bytes += message.length
-                if self.medium is not None:
-                    self.medium.hole(message.packets_cut)
+                self._hole(message)
                 self.tell("Gap", at, {**where, "length": message.length, "packets_cut": message.packets_cut})
             case Malformed():
-                if self.medium is not None:
-                    self.medium.hole(message.packets_cut)
+                self._hole(message)
                 self.tell(
                     "Malformed",
                     at,
@@ -128,6 +131,16 @@ class Story:
                     at,
                     {**where, "side": at.direction, "reason": message.reason, "bytes_left": message.left},
                 )
+
+    def _hole(self, message: Hole | Malformed) -> None:
+        """Tell the medium; what the client sent is none of it."""
+        if self.medium is not None and message.at.direction == "server":
+            self.medium.hole(message)
+
+    def cut(self, packet: CutPacket) -> None:
+        """Take what was seen of a media packet that a hole has hurt."""
+        if self.medium is not None:
+            self.medium.cut(packet)
 
     def header_part(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
         """Take a part of a header. Returns False when the packet can't be one."""
@@ -176,6 +189,7 @@ class Story:
         )
         self.advance("Media")
         self._closed_by.clear()  # a connection that only described may have closed before
+        self.stopped_at = None
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
         if self.medium is None or self.medium.packet_size == 0:
@@ -217,9 +231,11 @@ class Story:
         """Finish the medium that is open."""
         medium, self.medium = self.medium, None
         ended, self.entry_ended = self.entry_ended, False
+        ending = self._ending(ended=ended)
+        self.ended_at = self.stopped_at = None
         if medium is None:
             return
-        medium.close(ended=ended)
+        medium.close(ended=ended, endings=(ending,))
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
@@ -227,6 +243,20 @@ class Story:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})
             self._last_packet = None
+
+    def _ending(self, *, ended: bool) -> Reason:
+        """How the sending of the medium at hand came to its end."""
+        if ended:
+            frame = self.ended_at.frame if self.ended_at is not None else 0
+            return Reason("end of stream", REASONS["end of stream"], frame=frame)
+        if self.stopped_at is not None:
+            return Reason("client stopped", REASONS["client stopped"], frame=self.stopped_at.frame)
+        if self._closed_by:
+            frame, side, how = min(self._closed_by)
+            word = how if how in REASONS else f"{side} closed"
+            return Reason(word, REASONS[word], frame=frame)
+        word = "next content" if self.new_content or self.parts.done else "end not seen"
+        return Reason(word, REASONS[word])
 
     def finish(self) -> None:
         """Finish the session."""

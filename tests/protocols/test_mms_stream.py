@@ -109,6 +109,14 @@ def test_a_hole_inside_a_packet_costs_that_packet_alone():
     assert not [m for m in found if isinstance(m, Malformed)]
 
 
+def test_a_hole_right_behind_the_header_does_not_hide_the_media():
+    """The header's packets are smaller than those of media, and of another incarnation."""
+    header = data_packet(0, 0x0C, b"\x30\x26\xb2\x75" + bytes(100), incarnation=2)
+    at = len(header) + 20
+    items = [run(header + STREAM[:20]), gap(at, SIZES[0], 5), run(STREAM[20 + SIZES[0] :], at + SIZES[0], 6)]
+    assert media(through(items))[1:] == PACKETS[2:]
+
+
 @pytest.mark.parametrize("begin", [1, 333, 2000])
 def test_a_start_in_the_middle(begin):
     found = through(runs(STREAM[begin:]), from_start=False)
