@@ -347,16 +347,21 @@ class MmsStreamDecoder:
                 self._skip = need - have - gap.length
             else:
                 self._lost = True
-                self._beheaded = 1
+                cut += self._begun(have + gap.length - need) if need else 0
         elif not self._lost:
             self._lost = True
-            self._beheaded = 1
+            cut = self._begun(gap.length)
         self._buffer.clear(gap.offset + gap.length)
         if self._client:  # its direction has no Data packets
             cut = self._beheaded = 0
         if not self._skip:
             yield from self._cut_packet()
         yield Hole(at=at, length=gap.length, packets_cut=cut)
+
+    def _begun(self, missing: int) -> int:
+        """How many packets are known to begin in a hole that goes on `missing` bytes behind a boundary."""
+        self._beheaded = int(missing <= LAST_RECORD)  # then what remains behind the hole tells
+        return 1 - self._beheaded
 
     def end(self, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int) -> Iterator[Message]:
         """Take note of the end of the stream."""

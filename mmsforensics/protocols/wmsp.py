@@ -101,16 +101,28 @@ def walk(data, is_id):
     return start[:n].copy(), length[:n].copy(), packet_id[:n].copy(), at, need
 
 
+LAST_PACKET = 12
+"""Bytes of an $E. Remains longer than it, after the last packet found, are those of a packet with data."""
+
+
 @njit(cache=True, nogil=True)
-def resync(data, is_id, proof):
-    """Position of the first packet of a chain of `proof` packets whose inner sizes agree, or -1."""
+def resync(data, proof, final):
+    """Position of the first packet of a chain of `proof` packets whose inner sizes agree, or -1.
+
+    `final` says that no more bytes come before the next hole: then a chain may end where they end, after one
+    whole packet at least. Chance lays one, with both sizes alike, at one of some hundred million places.
+    """
     for begin in range(len(data) - 4):
         at = begin
         links = 0
         while links < proof:
-            if at == len(data) and links >= 2:
-                return begin
-            if at + 12 > len(data) or (data[at] & 0x7F) != 0x24:
+            left = len(data) - at
+            if left < 12:
+                ends = left <= 0 or (data[at] & 0x7F) == 0x24
+                if (final and links >= (1 if left >= 0 else 2) and ends) or (left == 0 and links >= 2):
+                    return begin
+                break
+            if (data[at] & 0x7F) != 0x24:
                 break
             pid = data[at + 1]
             size = np.int64(data[at + 2]) | (np.int64(data[at + 3]) << 8)
@@ -162,6 +174,8 @@ class WmspDecoder:
     def gap(self, at: At, length: int) -> Iterator[Message]:
         """Take note of a hole in the body."""
         buffer = self._buffer
+        if self._lost:
+            yield from self._decode(final=True)
         position = buffer.offset + len(buffer.data)
         cut = 0
         if self._skip:
@@ -177,13 +191,19 @@ class WmspDecoder:
                 self._skip = need - len(buffer.data) - length
             else:
                 self._lost = True
-                self._beheaded = int(need > 0)
-        else:
+                cut += self._begun(len(buffer.data) + length - need) if need > 0 else 0
+        elif not self._lost:
             self._lost = True
+            cut = self._begun(length)
         buffer.clear(position + length)
         if not self._skip:
             yield from self._cut_packet()
         yield Hole(at=at, length=length, packets_cut=cut)
+
+    def _begun(self, missing: int) -> int:
+        """How many packets are known to begin in a hole that goes on `missing` bytes behind a boundary."""
+        self._beheaded = int(missing <= LAST_PACKET)  # then what remains behind the hole tells
+        return 1 - self._beheaded
 
     def end(self) -> Iterator[Message]:
         """Take note of the end of the body."""
@@ -223,7 +243,7 @@ class WmspDecoder:
                     return
                 yield from self._cut_packet()
             if self._lost:
-                found = int(resync(buffer.data, _IS_ID, PROOF))
+                found = int(resync(buffer.data, PROOF, final))
                 if found < 0:
                     tail = 0 if final else min(len(buffer.data), PROOF * 65540)
                     if len(buffer.data) > tail:
@@ -276,7 +296,7 @@ class WmspDecoder:
         at = self._at(self._buffer, 0, 1)
         found = self._buffer.data[:16].tobytes().hex(" ")
         self._buffer.consume(n)
-        cut, self._beheaded = self._beheaded, 0
+        cut, self._beheaded = self._beheaded if n > LAST_PACKET else 0, 0
         return Malformed(at=at, length=n, expected=expected, found=found, packets_cut=cut)
 
     def _packets(

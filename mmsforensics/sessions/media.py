@@ -290,8 +290,10 @@ class Medium:
         """Append media packets in the order of sending."""
         if block.reliable:
             self._append(block.packets, block)
-        else:
-            self._reorder(block)
+            return
+        if self._counting[0] == -1:
+            self._counting[0] = -2  # datagrams that are lost before the first one leave no hole
+        self._reorder(block)
 
     def _append(self, packets: NDArray[np.void], block: DataPackets) -> None:
         fitting = packets["size"] <= self.packet_size
