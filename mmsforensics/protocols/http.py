@@ -145,10 +145,13 @@ class HttpDecoder:
                 return
             if side.state == "chunk":
                 side.state = "lost"
+                if side.wmsp is not None:
+                    yield from side.wmsp.lose()
         else:
             yield Hole(at=at, length=gap.length)
             if side.state in ("chunk head", "trailer") and side.wmsp is not None:
                 yield from self._hole(side, at, 0)
+                yield from side.wmsp.lose()
         if side.state in ("body", "until close") and side.left == 0:
             yield from self._finish_body(side, complete=False)
         side.state = "lost"

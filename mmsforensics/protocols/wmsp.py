@@ -200,6 +200,12 @@ class WmspDecoder:
             yield from self._cut_packet()
         yield Hole(at=at, length=length, packets_cut=cut)
 
+    def lose(self) -> Iterator[Message]:
+        """Take note that it can't be told how much is missing: framing has to be found again."""
+        self._skip = 0
+        self._lost = True
+        yield from self._cut_packet()
+
     def _begun(self, missing: int) -> int:
         """How many packets are known to begin in a hole that goes on `missing` bytes behind a boundary."""
         self._beheaded = int(missing <= LAST_PACKET)  # then what remains behind the hole tells

@@ -252,8 +252,9 @@ class Medium:
         size = self.packet_size
         if not 0 < len(packet.data) <= size:
             return
-        saved = salvage(packet.data, packet.known, size)
-        if saved is not None and (self._writer is not None or len(self._salvaged) < SALVAGED_WAITING):
+        room = self._writer is not None or len(self._salvaged) < SALVAGED_WAITING
+        saved = salvage(packet.data, packet.known, size) if room else None
+        if saved is not None:
             self._salvaged.append(salvaged_block(packet, saved, size, self._salvaged_count * size))
             self._salvaged_count += 1
         for losses in (self._counted, self._uncounted):
