@@ -23,7 +23,7 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import SalvageFile, make_playable
 from mmsforensics.case.store import TableStore
-from mmsforensics.case.writing import HashedFile, WriterThread, append
+from mmsforensics.case.writing import HashedFile, Spools, WriterThread
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
 
 SPOOL_ROWS = 1 << 16
@@ -54,18 +54,19 @@ class MediumNames:
 class Spool:
     """Rows of one dtype on disk."""
 
-    def __init__(self, path: Path, dtype: np.dtype[np.void]) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[np.void], spools: Spools) -> None:
         self._path = path
         self._dtype = dtype
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._spools = spools
 
     def append(self, rows: NDArray[np.void]) -> None:
         """Add rows."""
         if len(rows):
-            append(self._path, np.ascontiguousarray(rows).view(np.uint8).data)
+            self._spools.append(self._path, rows.tobytes())
 
     def rows(self) -> NDArray[np.void]:
         """All rows, mapped from disk."""
+        self._spools.flush(self._path)
         if not self._path.exists():
             return np.empty(0, dtype=self._dtype)
         return np.memmap(self._path, dtype=self._dtype, mode="r")
@@ -78,7 +79,7 @@ class Spool:
 
     def remove(self) -> None:
         """Delete the file."""
-        self._path.unlink(missing_ok=True)
+        self._spools.remove(self._path)
 
 
 class MediumFile:
@@ -88,6 +89,7 @@ class MediumFile:
         self,
         root: Path,
         spool: Path,
+        spools: Spools,
         store: TableStore,
         book: FrameBook,
         names: MediumNames,
@@ -102,12 +104,12 @@ class MediumFile:
         self._writer = writer
         self._file = HashedFile(root / names.path("faithful"), writer)
         stem = names.media_id("spool")
-        self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
-        self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
-        self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE)
+        self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET, spools)
+        self._origins = Spool(spool / f"{stem}.origins", PROVENANCE, spools)
+        self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE, spools)
         self._salvaged = spool / f"{stem}.salvaged"
-        self._salvaged_packets = Spool(spool / f"{stem}.salvaged-packets", MEDIA_PACKET)
-        self._salvaged_origins = Spool(spool / f"{stem}.salvaged-origins", PROVENANCE)
+        self._salvaged_packets = Spool(spool / f"{stem}.salvaged-packets", MEDIA_PACKET, spools)
+        self._salvaged_origins = Spool(spool / f"{stem}.salvaged-origins", PROVENANCE, spools)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the faithful file, with the packets and origins that go with them."""

@@ -17,7 +17,7 @@ from mmsforensics.case.media_files import MediumFile, MediumNames, append_packet
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.traffic import Traffic
-from mmsforensics.case.writing import WriterThread
+from mmsforensics.case.writing import Spools, WriterThread
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -31,6 +31,7 @@ class CaseRecorder:
     ) -> None:
         self._root = root
         self._spool = spool
+        self._spools = Spools()
         self._store = store
         self._book = book
         self._writer = writer
@@ -106,7 +107,9 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._writer)
+        return MediumFile(
+            self._root, self._spool, self._spools, self._store, self._book, names, header, self._writer
+        )
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""

@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 BYTES_WAITING: Final = 8 << 20
 """Bytes that may wait to be written: enough that the thread is never idle."""
 
+BYTES_SPOOLED: Final = 16 << 20
+"""Bytes that may wait for all spool files together."""
+
 
 def append(path: Path, data: memoryview) -> None:
     """Add bytes to the end of a file, which is created with them if need be."""
@@ -33,6 +36,35 @@ def append(path: Path, data: memoryview) -> None:
             done += os.write(descriptor, data[done:])
     finally:
         os.close(descriptor)
+
+
+class Spools:
+    """Bytes for many files that wait until there are enough to be worth opening a file."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Path, list[bytes]] = {}
+        self._size = 0
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Add bytes to what waits for a file."""
+        self._waiting.setdefault(path, []).append(data)
+        self._size += len(data)
+        if self._size > BYTES_SPOOLED:
+            for full in list(self._waiting):
+                self.flush(full)
+
+    def flush(self, path: Path) -> None:
+        """See to it that all bytes of a file lie in it."""
+        parts = self._waiting.pop(path, [])
+        if parts:
+            data = b"".join(parts)
+            self._size -= len(data)
+            append(path, memoryview(data))
+
+    def remove(self, path: Path) -> None:
+        """Forget a file's bytes, and delete it."""
+        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
+        path.unlink(missing_ok=True)
 
 
 class WriterThread:

@@ -80,9 +80,10 @@ class Connection:
         doubtful = self._watch.doubtful(checks, packets.direction)
         items: list[list[Item]] = []
         for side in (0, 1):
-            mine = packets.direction == side
+            mine = np.flatnonzero(packets.direction == side)
             wrong = None if doubtful is None else doubtful[mine]
-            items.append(self._streams[side].push(rows[mine], packets.data, packets.start[mine], wrong))
+            stream, start = self._streams[side], packets.start.take(mine)
+            items.append(stream.push(rows.take(mine), packets.data, start, wrong))
         self._watch.see(packets, checks, [stream.origin for stream in self._streams])
         for side in (0, 1):  # only now is known what was acknowledged of a hole
             self._held[side].extend(self._watch.items(side, items[side]))

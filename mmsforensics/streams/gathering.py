@@ -118,7 +118,7 @@ class Gathering:
         count, self._count, self._size = self._count, 0, 0
         self._flows.clear()
         order = np.argsort(self._uids[:count], kind="stable")
-        uids, rows = self._uids[order], self._rows[order]
+        uids, rows = self._uids[order], self._rows.take(order)  # of rows, several times as fast as by index
         direction, start = self._direction[order], self._start[order]
         for begin, end in pairwise(_cuts(uids, rows)):
             mine = slice(begin, end)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmsforensics.case import writing
-from mmsforensics.case.writing import HashedFile, WriterThread
+from mmsforensics.case.writing import HashedFile, Spools, WriterThread
 
 
 def test_files_that_grow_in_turn_hold_what_was_given_in_order(tmp_path):
@@ -44,3 +44,24 @@ def test_a_failure_to_write_is_raised(tmp_path):
         file.write(b"lost")
         with pytest.raises(FileNotFoundError):
             file.hexdigest()
+
+
+def test_spools_keep_the_order_of_each_file_whenever_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "BYTES_SPOOLED", 1000)
+    spools, given = Spools(), {tmp_path / str(n): b"" for n in range(3)}
+    for i in range(100):
+        for n, path in enumerate(given):
+            part = bytes([i]) * (n + 1) * 10
+            spools.append(path, part)
+            given[path] += part
+    for path, expected in given.items():
+        spools.flush(path)
+        assert path.read_bytes() == expected
+
+
+def test_a_spool_that_is_removed_leaves_nothing(tmp_path):
+    spools, path = Spools(), tmp_path / "spool"
+    spools.append(path, b"waiting")
+    spools.remove(path)
+    spools.flush(path)
+    assert not path.exists()
