@@ -3,13 +3,14 @@
 Rules of this file:
 
 * two passes over the faithful file, block by block: the first learns what the header must say, the second
-  writes. Memory does not grow with the medium;
+  writes. Memory does not grow with the medium: only of its beginning are both passes made in one reading;
 * every byte written is accounted for: copied from a place in the faithful file, or new, and why;
 * nothing is invented: a packet that does not parse is left out and noted.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -36,6 +37,9 @@ from mmsforensics.asf.padding import restore_padding
 
 BLOCK = 2 << 20
 """Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""
+
+KEPT = 16 << 20
+"""Bytes of a medium's first blocks, their tables included, kept from the first pass for the second."""
 
 INDEX_INTERVAL_MS = 1000
 """Interval of a Simple Index: what Microsoft's encoders write [ASF 6.1]."""
@@ -141,6 +145,10 @@ def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) ->
     return tuple(reasons)
 
 
+_Block = tuple[NDArray[np.uint8], NDArray[np.void], NDArray[np.void], NDArray[np.void]]
+"""Packets with their padding restored: bytes, RESTORED, ASF_PACKET, PAYLOAD."""
+
+
 @dataclass(slots=True)
 class _Survey:
     """What the first pass learns. Positions are those in the order of writing."""
@@ -157,6 +165,8 @@ class _Survey:
     last_duration: int = 0
     keys: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
     """Stream: tables of (position of the packet, presentation ms, packets spanned)."""
+    kept: deque[_Block] = field(default_factory=deque)
+    """The first blocks, as long as they are not too many."""
 
 
 def write_playable(
@@ -218,8 +228,10 @@ def write_playable(
     out.write(new_header)
     tell(_header_edits(header_bytes, new_header))
     written = len(new_header)
+    if not keep.all():
+        survey.kept.clear()  # the blocks are cut elsewhere
     for block in _blocks(order[keep], packet_size):
-        data, rows, heads, payloads = medium.packets(block)
+        data, rows, heads, payloads = survey.kept.popleft() if survey.kept else medium.packets(block)
         if shift:
             _shift_times(data, packet_size, heads, payloads, shift)
         tell(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
@@ -248,9 +260,7 @@ class _Medium:
     packet_size: int
     sizes: NDArray[np.int64]
 
-    def packets(
-        self, block: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.void], NDArray[np.void], NDArray[np.void]]:
+    def packets(self, block: NDArray[np.int64]) -> _Block:
         """Packets by their numbers with their padding restored: bytes, RESTORED, ASF_PACKET, PAYLOAD."""
         data = _read(self.source, self.header_size, self.packet_size, block)
         rows = restore_padding(data, self.packet_size, np.ascontiguousarray(self.sizes[block]))
@@ -303,9 +313,13 @@ def _read(source: Source, header_size: int, packet_size: int, block: NDArray[np.
 def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Survey:
     survey = _Survey(np.zeros(len(order), dtype=np.bool_))
     videos = [s.number for s in header.streams if s.type == "video"]
-    begin = 0
+    begin = room = 0
     for block in _blocks(order, medium.packet_size):
-        _, _, heads, payloads = medium.packets(block)
+        packets = medium.packets(block)
+        room += sum(part.nbytes for part in packets)
+        if room <= KEPT:
+            survey.kept.append(packets)
+        _, _, heads, payloads = packets
         survey.sound[begin : begin + len(block)] = heads["ok"]
         keys = {number: _key_frames(payloads, number) for number in videos}
         starts = [int(table[0, 0]) for table in keys.values() if len(table)]

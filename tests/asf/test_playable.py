@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from peers.asf_file import AsfFile, select_streams, strip_padding
 from peers.media import demux, make_asf
 
-from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, write_playable
+from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, write_playable
 from mmsforensics.asf.playable import EDIT, Edit
 
 
@@ -113,6 +113,20 @@ def test_a_live_stream_joined_midway(film, tmp_path):
     stream = next(i for i, s in enumerate(header.streams) if s.type == "video")
     assert next(key for index, key, _ in got if index == stream)
     assert got == original(film, tmp_path)[-len(got) :]
+
+
+@pytest.mark.parametrize("kept", [0, 30_000])
+def test_a_medium_too_large_to_be_kept_is_read_twice(kept, film, monkeypatch):
+    """Of whichever beginning both passes are made in one reading, the result is the same."""
+    sent = [strip_padding(one, "zero-field") for one in film.packets]
+    monkeypatch.setattr(playable, "BLOCK", 3 * film.packet_size)
+    for header in (film.header, as_live(film.header)):
+        expected, as_expected = made(header, sent, film.packet_size)
+        with monkeypatch.context() as patch:
+            patch.setattr(playable, "KEPT", kept)
+            result, written = made(header, sent, film.packet_size)
+        assert written == as_expected
+        assert result == expected
 
 
 def test_an_index_is_built_and_leads_to_key_frames(film):
