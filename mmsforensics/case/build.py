@@ -18,7 +18,7 @@ from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
-from mmsforensics.case.writing import WriterThread
+from mmsforensics.case.writing import Writers
 from mmsforensics.evidence import Problem, hash_file
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
@@ -42,12 +42,12 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
-    with WriterThread() as writer:
+    with Writers() as writers:
         try:
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             while waiting:
-                recorder = CaseRecorder(work, spool, store, book, writer)
+                recorder = CaseRecorder(work, spool, store, book, writers)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)

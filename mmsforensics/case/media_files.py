@@ -4,7 +4,7 @@ Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
   files until the medium is finished, so that the rows of one medium stand together in the tables;
-* files are written and hashed on a thread of their own, some megabytes behind the decoding.
+* files are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import SalvageFile, make_playable
 from mmsforensics.case.store import TableStore
-from mmsforensics.case.writing import HashedFile, Spools, WriterThread
+from mmsforensics.case.writing import HashedFile, Spools, Writers
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
+
+ROWS_WAITING = 1024
+"""Rows of media that may wait for their hashes."""
 
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
@@ -82,34 +85,58 @@ class Spool:
         self._spools.remove(self._path)
 
 
+class MediaRows:
+    """Rows of the table `media` that wait for the hashes of their files, which are written meanwhile."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._store = store
+        self._waiting: list[tuple[HashedFile, dict[str, object]]] = []
+
+    def add(self, file: HashedFile, row: dict[str, object]) -> None:
+        """Add a row, all but its hash."""
+        self._waiting.append((file, row))
+        if len(self._waiting) >= ROWS_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the rows on to the table, in the order in which they came."""
+        for file, row in self._waiting:
+            self._store.append_row("media", {**row, "sha256": file.hexdigest()})
+        self._waiting.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlace:
+    """Where the media of a case go."""
+
+    root: Path
+    """The case folder."""
+    spool: Path
+    """Folder for what is removed in the end."""
+    store: TableStore
+    book: FrameBook
+    writers: Writers
+    spools: Spools
+    rows: MediaRows
+
+
 class MediumFile:
     """One medium being recovered; a `MediumWriter`."""
 
-    def __init__(
-        self,
-        root: Path,
-        spool: Path,
-        spools: Spools,
-        store: TableStore,
-        book: FrameBook,
-        names: MediumNames,
-        header: bytes,
-        writer: WriterThread,
-    ) -> None:
-        self._root = root
-        self._store = store
-        self._book = book
+    def __init__(self, place: MediaPlace, names: MediumNames, header: bytes) -> None:
+        self._place = place
+        self._store = place.store
+        self._book = place.book
         self._names = names
         self._header_bytes = header
-        self._writer = writer
-        self._file = HashedFile(root / names.path("faithful"), writer)
+        self._file = HashedFile(place.root / names.path("faithful"), place.writers)
         stem = names.media_id("spool")
-        self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET, spools)
-        self._origins = Spool(spool / f"{stem}.origins", PROVENANCE, spools)
-        self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE, spools)
-        self._salvaged = spool / f"{stem}.salvaged"
-        self._salvaged_packets = Spool(spool / f"{stem}.salvaged-packets", MEDIA_PACKET, spools)
-        self._salvaged_origins = Spool(spool / f"{stem}.salvaged-origins", PROVENANCE, spools)
+        self._packets = Spool(place.spool / f"{stem}.packets", MEDIA_PACKET, place.spools)
+        self._origins = Spool(place.spool / f"{stem}.origins", PROVENANCE, place.spools)
+        self._playable_origins = Spool(place.spool / f"{stem}.playable", PROVENANCE, place.spools)
+        self._salvaged = place.spool / f"{stem}.salvaged"
+        self._salvaged_packets = Spool(place.spool / f"{stem}.salvaged-packets", MEDIA_PACKET, place.spools)
+        self._salvaged_origins = Spool(place.spool / f"{stem}.salvaged-origins", PROVENANCE, place.spools)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the faithful file, with the packets and origins that go with them."""
@@ -136,14 +163,14 @@ class MediumFile:
         self._file.settle()
         if summary.packets:
             made = make_playable(
-                faithful=self._root / self._names.path("faithful"),
+                faithful=self._place.root / self._names.path("faithful"),
                 faithful_size=self._file.size,
                 header=header,
                 header_bytes=self._header_bytes,
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
-                out=HashedFile(self._root / self._names.path("playable"), self._writer),
+                out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
                 salvaged=self._salvage_file(),
             )
         media_id = self._names.media_id("faithful")
@@ -154,10 +181,9 @@ class MediumFile:
         if made is not None and made.file is not None:
             written = replace(summary, packets=made.packets)
             playable_header = parse_header(made.header_bytes)
+            self._rows("playable", playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id("playable"), batch)
-            # Its hash is asked for last, so that the file is written while the rows are.
-            self._rows("playable", playable_header, written, made.file, list(made.notes))
         self._verdict_rows(media_id, summary)
         self._loss_rows(media_id, header, summary)
         for spool in (self._packets, self._origins, self._playable_origins):
@@ -186,7 +212,7 @@ class MediumFile:
         if not len(summary.loss):
             return
         streams = affected(
-            self._root / self._names.path("faithful"),
+            self._place.root / self._names.path("faithful"),
             header,
             len(self._header_bytes),
             self._packets.rows()["size"],
@@ -200,14 +226,13 @@ class MediumFile:
         self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
     ) -> None:
         media_id = self._names.media_id(kind)
-        self._store.append_row(
-            "media",
+        self._place.rows.add(
+            file,
             {
                 "media_id": media_id,
                 "session_id": self._names.session_id,
                 "kind": kind,
                 "path": self._names.path(kind),
-                "sha256": file.hexdigest(),
                 "size": file.size,
                 "packets": summary.packets,
                 "packets_missing": summary.packets_missing,

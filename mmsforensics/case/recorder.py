@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
+from mmsforensics.case.media_files import MediaPlace, MediaRows, MediumFile, MediumNames, append_packets
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.traffic import Traffic
-from mmsforensics.case.writing import Spools, WriterThread
+from mmsforensics.case.writing import Spools, Writers
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -26,20 +26,15 @@ from mmsforensics.streams.flows import Endpoint
 class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
-    def __init__(
-        self, root: Path, spool: Path, store: TableStore, book: FrameBook, writer: WriterThread
-    ) -> None:
-        self._root = root
-        self._spool = spool
-        self._spools = Spools()
+    def __init__(self, root: Path, spool: Path, store: TableStore, book: FrameBook, writers: Writers) -> None:
+        self._place = MediaPlace(root, spool, store, book, writers, Spools(), MediaRows(store))
         self._store = store
         self._book = book
-        self._writer = writer
         self._ids: dict[int, str] = {}
         self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
         self._events: list[tuple[str, Event]] = []
-        self._traffic = Traffic(root, spool, store, book)
+        self._traffic = Traffic(self._place)
 
     def begin(self, session: int, first_frame: int) -> None:
         """Name a session, by the capture in which its flow began."""
@@ -51,7 +46,7 @@ class CaseRecorder:
         """Record an event of session number `session`."""
         self._events.append((self._ids[session], event))
         if len(self._events) >= 4096:
-            self.flush()
+            self._flush_events()
 
     def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
         """Record what is odd about a flow's traffic."""
@@ -73,7 +68,11 @@ class CaseRecorder:
         self._traffic.finish()
 
     def flush(self) -> None:
-        """Hand the events on to the table."""
+        """Hand what waits on to the tables."""
+        self._flush_events()
+        self._place.rows.flush()
+
+    def _flush_events(self) -> None:
         events, self._events = self._events, []
         if not events:
             return
@@ -107,9 +106,7 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(
-            self._root, self._spool, self._spools, self._store, self._book, names, header, self._writer
-        )
+        return MediumFile(self._place, names, header)
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""

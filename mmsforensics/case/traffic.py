@@ -16,7 +16,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,9 +24,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.analytics.arrays import array_of
-from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.media_files import Spool
-from mmsforensics.case.store import TableStore
+from mmsforensics.case.media_files import MediaPlace, Spool
 from mmsforensics.streams import ANOMALY, Conflict, Flow, FlowSummary, Kind, SideSummary
 from mmsforensics.streams.flow_watch import DETAILS, SEVERITY
 from mmsforensics.streams.flows import Endpoint
@@ -56,11 +53,11 @@ class _Named:
 class Traffic:
     """The tables `flows` and `anomalies` of captures that belong together."""
 
-    def __init__(self, root: Path, spool: Path, store: TableStore, book: FrameBook) -> None:
-        self._root = root
-        self._store = store
-        self._book = book
-        self._spool = Spool(spool / "anomalies", _SPOOLED)
+    def __init__(self, place: MediaPlace) -> None:
+        self._root = place.root
+        self._store = place.store
+        self._book = place.book
+        self._spool = Spool(place.spool / "anomalies", _SPOOLED, place.spools)
         self._count = 0
         self._conflicts: list[dict[str, object]] = []
         self._named: dict[int, _Named] = {}

@@ -3,7 +3,7 @@
 Rules of this file:
 
 * no file stays open between two pieces: there may be more of them than a process can hold open;
-* media are written and hashed on a thread of their own, some megabytes behind the decoding.
+* media are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+THREADS: Final = 2
+"""Threads that write: when sessions end, hashing their media costs more than anything else."""
+
 BYTES_WAITING: Final = 8 << 20
-"""Bytes that may wait to be written: enough that the thread is never idle."""
+"""Bytes that may wait to be written: enough that no thread is idle."""
 
 BYTES_SPOOLED: Final = 16 << 20
 """Bytes that may wait for all spool files together."""
@@ -67,11 +70,15 @@ class Spools:
         path.unlink(missing_ok=True)
 
 
-class WriterThread:
-    """Does what it is given, in order, on one thread; what fails there is raised by a later call here."""
+class Writers:
+    """Does what it is given on threads; what fails there is raised by a later call here.
+
+    Tasks of one lane are done in order, on one thread.
+    """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="media-writer")
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="media-writer") for _ in range(THREADS)]
+        self._next = 0
         self._waiting: deque[tuple[Future[None], int]] = deque()
         self._size = 0
 
@@ -83,14 +90,24 @@ class WriterThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait until all is done."""
-        self._executor.shutdown()
+        for lane in self._lanes:
+            lane.shutdown()
+        if error is None:
+            self.settle()
 
-    def submit(self, task: Callable[[], None], size: int) -> None:
+    def lane(self) -> int:
+        """A lane for a file."""
+        self._next += 1
+        return self._next % THREADS
+
+    def submit(self, lane: int, task: Callable[[], None], size: int) -> Future[None]:
         """Let a task be done that writes `size` bytes; waits while too many are to be written."""
         while self._waiting and self._size + size > BYTES_WAITING:
             self._wait()
-        self._waiting.append((self._executor.submit(task), size))
+        future = self._lanes[lane].submit(task)
+        self._waiting.append((future, size))
         self._size += size
+        return future
 
     def settle(self) -> None:
         """Wait until all that was given is done."""
@@ -109,9 +126,11 @@ class HashedFile:
     What is given to `write` must not change afterwards.
     """
 
-    def __init__(self, path: Path, writer: WriterThread) -> None:
+    def __init__(self, path: Path, writers: Writers) -> None:
         self._path = path
-        self._writer = writer
+        self._writers = writers
+        self._lane = writers.lane()
+        self._last: Future[None] | None = None
         self._sha256 = hashlib.sha256()
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +138,7 @@ class HashedFile:
     def write(self, data: bytes | NDArray[np.uint8]) -> int:
         """Append bytes."""
         view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
-        self._writer.submit(lambda: self._append(view), len(view))
+        self._last = self._writers.submit(self._lane, lambda: self._append(view), len(view))
         self.size += len(view)
         return len(view)
 
@@ -128,10 +147,11 @@ class HashedFile:
         self._sha256.update(view)
 
     def hexdigest(self) -> str:
-        """SHA-256 of what was written."""
-        self.settle()
+        """SHA-256 of what was written; waits for all files."""
+        self._writers.settle()
         return self._sha256.hexdigest()
 
     def settle(self) -> None:
         """Wait until what was given is on disk."""
-        self._writer.settle()
+        if self._last is not None:
+            self._last.result()

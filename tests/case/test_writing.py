@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mmsforensics.case import writing
-from mmsforensics.case.writing import HashedFile, Spools, WriterThread
+from mmsforensics.case.writing import HashedFile, Spools, Writers
 
 
 def test_files_that_grow_in_turn_hold_what_was_given_in_order(tmp_path):
     rng = np.random.default_rng(7)
-    with WriterThread() as writer:
-        files = [HashedFile(tmp_path / "a" / str(n), writer) for n in range(20)]
+    with Writers() as writers:
+        files = [HashedFile(tmp_path / "a" / str(n), writers) for n in range(20)]
         given = [b""] * len(files)
         for _ in range(5):
             for n, file in enumerate(files):
@@ -29,17 +29,17 @@ def test_no_more_than_so_many_bytes_wait(monkeypatch):
     """What was given first is done before too much waits behind it."""
     monkeypatch.setattr(writing, "BYTES_WAITING", 100)
     done = []
-    with WriterThread() as writer:
+    with Writers() as writers:
         for n in range(10):
-            writer.submit(lambda n=n: done.append(n), 60)
+            writers.submit(0, lambda n=n: done.append(n), 60)
             assert done[:n] == list(range(n))
-        writer.submit(lambda: done.append(10), 1000)
+        writers.submit(0, lambda: done.append(10), 1000)
     assert done == list(range(11))
 
 
 def test_a_failure_to_write_is_raised(tmp_path):
-    with WriterThread() as writer:
-        file = HashedFile(tmp_path / "folder" / "file", writer)
+    with Writers() as writers:
+        file = HashedFile(tmp_path / "folder" / "file", writers)
         (tmp_path / "folder").rmdir()
         file.write(b"lost")
         with pytest.raises(FileNotFoundError):
