@@ -162,7 +162,13 @@ TABLES: dict[str, Table] = {
             "Recovered media files.",
             ("media_id", "string", "", "identifier in this case"),
             _SESSION,
-            ("kind", "string", "", "faithful: the bytes as sent; playable: the same made right for players"),
+            (
+                "kind",
+                "string",
+                "",
+                "faithful: the bytes as sent; playable: the same made right for players; packets: media "
+                "packets whose header was not captured; header: a header of which no packet was captured",
+            ),
             ("path", "string", "", "path in the case folder"),
             ("sha256", "string", "", "SHA-256 of the file, hex"),
             ("size", "uint64", "bytes", "size of the file"),
@@ -203,7 +209,7 @@ TABLES: dict[str, Table] = {
             ("send_time_ms", "uint32", "ms", "send time in the packet"),
             ("ts", "time", "ns", "time stamp of the frame that completed the packet"),
             ("size", "uint32", "bytes", "bytes on the wire, stripped padding not counted"),
-            ("file_offset", "uint64", "bytes", "offset in the faithful file; null when there is none"),
+            ("file_offset", "uint64", "bytes", "offset in the file of `media_id`"),
             ("frame", "uint64", "", "frame that completed the packet"),
             _CAPTURE,
             _MEDIA,

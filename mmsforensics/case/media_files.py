@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
 from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.playable import make_playable
+from mmsforensics.case.playable import Made, make_playable
 from mmsforensics.case.store import TableStore
-from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
+from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
 
 BLOCKS_WAITING = 3
 """Blocks of a file (each a window's share, at most) that may wait to be written."""
@@ -51,8 +51,9 @@ class MediumNames:
         return f"{self.session_id}-m{self.number}-{kind}"
 
     def path(self, kind: str) -> str:
-        """Path of one of the medium's files in the case folder."""
-        return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{self.extension}"
+        """Path of one of the medium's files in the case folder. Packets alone are no file for players."""
+        extension = ".bin" if kind == "packets" else self.extension
+        return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{extension}"
 
 
 class HashedFile:
@@ -139,21 +140,23 @@ class MediumFile:
         names: MediumNames,
         header: bytes,
         hasher: ThreadPoolExecutor,
+        kind: MediumKind = "faithful",
     ) -> None:
         self._root = root
+        self._kind = kind
         self._store = store
         self._book = book
         self._names = names
         self._header_bytes = header
         self._hasher = hasher
-        self._file = HashedFile(root / names.path("faithful"), hasher)
+        self._file = HashedFile(root / names.path(kind), hasher)
         stem = names.media_id("spool")
         self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
         self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
         self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE)
 
     def write(self, block: MediumBlock) -> None:
-        """Append bytes to the faithful file, with the packets and origins that go with them."""
+        """Append bytes to the file, with the packets and origins that go with them."""
         self._file.write(block.data)
         self._packets.append(block.packets)
         self._origins.append(block.provenance)
@@ -163,7 +166,7 @@ class MediumFile:
         header = parse_header(self._header_bytes)
         made = None
         self._file.settle()
-        if summary.packets:
+        if summary.packets and self._kind == "faithful":
             made = make_playable(
                 faithful=self._root / self._names.path("faithful"),
                 faithful_size=self._file.size,
@@ -174,8 +177,8 @@ class MediumFile:
                 record=self._playable_origins.append,
                 out=HashedFile(self._root / self._names.path("playable"), self._hasher),
             )
-        media_id = self._names.media_id("faithful")
-        self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
+        media_id = self._names.media_id(self._kind)
+        self._rows(self._kind, header, summary, self._file, self._notes(made))
         self._packet_rows(media_id)
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
@@ -193,6 +196,13 @@ class MediumFile:
         self._packets.remove()
         self._origins.remove()
         self._playable_origins.remove()
+
+    def _notes(self, made: Made | None) -> list[str]:
+        if self._kind == "packets":
+            return ["the header was not captured: packets as on the wire, one behind the other"]
+        if self._kind == "header":
+            return ["the header alone: no media packet of it was captured"]
+        return list(made.reasons) if made else []
 
     def _rows(
         self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]

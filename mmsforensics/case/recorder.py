@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
+from mmsforensics.case.media_files import MediumFile, MediumNames
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
-from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
+from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
 
 
 class CaseRecorder:
@@ -78,16 +78,14 @@ class CaseRecorder:
         details = {**event.details, "kept_frame": frame, "kept_capture_id": capture_id}
         return summarise(event.event, details), details
 
-    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
+    def open_medium(
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+    ) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher)
-
-    def stray_packets(self, session: int, block: MediumBlock) -> None:
-        """Record media packets for which no header is known."""
-        append_packets(self._store, self._book, block.packets, self._ids[session], None)
+        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher, kind)
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""

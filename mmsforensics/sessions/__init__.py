@@ -3,6 +3,7 @@
 from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin
 from mmsforensics.sessions.model import (
     Event,
+    MediumKind,
     MediumSummary,
     MediumWriter,
     Recorder,
@@ -16,6 +17,7 @@ __all__ = [
     "PROVENANCE",
     "Event",
     "MediumBlock",
+    "MediumKind",
     "MediumSummary",
     "MediumWriter",
     "Origin",

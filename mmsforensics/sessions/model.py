@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions.medium import MediumBlock
+
+MediumKind = Literal["faithful", "packets", "header"]
+"""What of a medium was captured: header and packets, packets alone, or the header alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class MediumWriter(Protocol):
     """Takes one medium as it is recovered."""
 
     def write(self, block: MediumBlock) -> None:
-        """Append bytes to the faithful file, with the packets and origins that go with them."""
+        """Append bytes to the file, with the packets and origins that go with them."""
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium."""
@@ -85,11 +88,10 @@ class Recorder(Protocol):
     def event(self, session: int, event: Event) -> None:
         """Record an event of session number `session`."""
 
-    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
-        """Begin a medium; `name` is what the client asked for."""
-
-    def stray_packets(self, session: int, block: MediumBlock) -> None:
-        """Record media packets for which no header is known."""
+    def open_medium(
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+    ) -> MediumWriter:
+        """Begin a medium; `name` is what the client asked for, `header` is empty when none was captured."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that look like MMS data and belong to no session seen."""
