@@ -52,12 +52,14 @@ class World:
             self._hear(last)
         else:
             self._count("packets_incomplete", np.array(self._fragments.incomplete, dtype=np.int64))
+        self._room.feed(self._flows.finish())
         self._room.finish()
 
     def _hear(self, batch: PacketBatch) -> None:
         fragments = self._fragments
         packets = self._flows.feed(batch)
         self._room.feed(self._noted(packets) if fragments.joined else packets)
+        self._flows.give_up(self._room.given_up())
         if fragments.joined:
             # A flow of TCP may turn out to be wanted later, when this batch is gone.
             tcp = batch.rows["frame"][batch.rows["proto"] == TCP]

@@ -21,6 +21,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     WmspPacket,
 )
+from mmsforensics.protocols.middle import find_data_packets, find_framing
 from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
 
@@ -44,4 +45,6 @@ __all__ = [
     "WmspPacket",
     "decode_datagrams",
     "detect",
+    "find_data_packets",
+    "find_framing",
 ]

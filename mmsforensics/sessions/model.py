@@ -37,7 +37,7 @@ class SessionSummary:
     number: int
     """Order in which sessions began, from 1."""
     proto: int
-    """Of the flow that carried the control messages: 6 TCP."""
+    """Of the flow that carried the control messages: 6 TCP; 17 UDP where only data were captured."""
     transport: str
     client_ip: bytes
     client_port: int

@@ -40,6 +40,8 @@ class Story:
         self.client = client
         self.server = server
         self.first_frame = first_frame
+        self.proto = 6
+        """Of the flow that carried the control messages, or where these were not captured, the data."""
         self.transport = ""
         self.url = ""
         self.client_version = ""
@@ -225,7 +227,7 @@ class Story:
         self.recorder.session(
             SessionSummary(
                 number=self.number,
-                proto=6,
+                proto=self.proto,
                 transport=self.transport,
                 client_ip=self.client.address,
                 client_port=self.client.port,
