@@ -186,6 +186,13 @@ TABLES: dict[str, Table] = {
             ("copyright", "string", "", "Content Description"),
             ("description", "string", "", "Content Description"),
             ("notes", "list<string>", "", "why a playable file was made, and what was repaired in it"),
+            ("header_from", "string", "", "medium whose header was borrowed; null if none was"),
+            (
+                "header_proof",
+                "string",
+                "",
+                "why that one: proven (a packet of the same number has the same bytes there) or consistent",
+            ),
         ),
         _table(
             "media_streams",

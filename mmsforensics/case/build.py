@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake
 from mmsforensics.case.manifest import write_manifest
@@ -45,8 +46,9 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
         try:
             waiting = deque(in_order(_members(intake)))
             anomalies: dict[int, list[str]] = {}
+            lending = Lending()
             while waiting:
-                recorder = CaseRecorder(work, spool, store, book, hasher)
+                recorder = CaseRecorder(work, spool, store, book, hasher, lending)
                 world = World(recorder, book.stitched, book.count)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -55,6 +57,7 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            lending.finish()
             captures = [
                 _capture_row(store, book, intake.facts(n), n, duplicates, anomalies.get(n, []))
                 for n in range(count)

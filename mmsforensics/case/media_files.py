@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
+from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.playable import Made, make_playable
 from mmsforensics.case.store import TableStore
@@ -140,14 +141,18 @@ class MediumFile:
         names: MediumNames,
         header: bytes,
         hasher: ThreadPoolExecutor,
-        kind: MediumKind = "faithful",
+        kind: MediumKind,
+        lending: Lending,
     ) -> None:
         self._root = root
-        self._kind = kind
+        self.kind = kind
+        self._lending = lending
+        self._spool = spool
+        self._missing = 0
         self._store = store
         self._book = book
         self._names = names
-        self._header_bytes = header
+        self.header_bytes = header
         self._hasher = hasher
         self._file = HashedFile(root / names.path(kind), hasher)
         stem = names.media_id("spool")
@@ -163,22 +168,22 @@ class MediumFile:
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium: rows, and the playable file where one is needed."""
-        header = parse_header(self._header_bytes)
+        header = parse_header(self.header_bytes)
         made = None
         self._file.settle()
-        if summary.packets and self._kind == "faithful":
+        if summary.packets and self.kind == "faithful":
             made = make_playable(
                 faithful=self._root / self._names.path("faithful"),
                 faithful_size=self._file.size,
                 header=header,
-                header_bytes=self._header_bytes,
+                header_bytes=self.header_bytes,
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
                 out=HashedFile(self._root / self._names.path("playable"), self._hasher),
             )
-        media_id = self._names.media_id(self._kind)
-        self._rows(self._kind, header, summary, self._file, self._notes(made))
+        media_id = self._names.media_id(self.kind)
+        self._rows(self.kind, header, summary, self._file, self._notes(made))
         self._packet_rows(media_id)
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
@@ -193,19 +198,100 @@ class MediumFile:
             self._rows("playable", playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id("playable"), batch)
-        self._packets.remove()
-        self._origins.remove()
+        self._missing = summary.packets_missing
         self._playable_origins.remove()
+        self._lending.keep(self)
+
+    @property
+    def session_id(self) -> str:
+        """Session it belongs to."""
+        return self._names.session_id
+
+    def bytes(self) -> NDArray[np.uint8]:
+        """The finished file, mapped from disk."""
+        if not self._file.size:
+            return np.empty(0, dtype=np.uint8)
+        return np.memmap(self._root / self._names.path(self.kind), dtype=np.uint8, mode="r").view(np.ndarray)
+
+    def packet_rows(self) -> NDArray[np.void]:
+        """Rows of its packets, dtype MEDIA_PACKET."""
+        return self._packets.rows()
+
+    def remove_spools(self) -> None:
+        """Let go of the rows that were kept."""
+        for spool in (self._packets, self._origins, self._playable_origins):
+            spool.remove()
+
+    def play_with(self, lender: MediumFile, proof: str, note: str) -> None:
+        """Write a playable file of these packets with the header of another medium."""
+        lender_id = lender._names.media_id(lender.kind)
+        header_bytes = lender.header_bytes
+        header = parse_header(header_bytes)
+        laid = self._spool / f"{self._names.media_id('laid')}.bytes"
+        origins = Spool(laid.with_suffix(".origins"), PROVENANCE)
+        size, packets = self._lay(laid, origins, lender, header.packet_size)
+        made = make_playable(
+            faithful=laid,
+            faithful_size=size,
+            header=header,
+            header_bytes=header_bytes,
+            packets=packets,
+            origins=origins.rows(),
+            record=self._playable_origins.append,
+            out=HashedFile(self._root / self._names.path("playable"), self._hasher),
+            because=(f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})",),
+        )
+        laid.unlink()
+        origins.remove()
+        assert made.file is not None
+        summary = MediumSummary(
+            packets=made.packets, packets_missing=self._missing, complete=False, ended=False
+        )
+        written = parse_header(made.header_bytes)
+        self._rows("playable", written, summary, made.file, list(made.notes), (lender_id, proof))
+        for batch in self._playable_origins.batches():
+            self._provenance(self._names.media_id("playable"), batch)
+
+    def _lay(
+        self, path: Path, origins: Spool, lender: MediumFile, packet_size: int
+    ) -> tuple[int, NDArray[np.void]]:
+        """Write what the faithful file would be; returns its size and the rows of its packets."""
+        size = len(lender.header_bytes)
+        lent = lender._origins.rows()
+        head = np.array(lent[lent["file_offset"] < size])
+        head["length"] = np.minimum(head["length"], size - head["file_offset"])
+        origins.append(head)
+        mine = self._origins.rows()
+        starts = np.array(mine["file_offset"])
+        rows = [np.empty(0, dtype=MEDIA_PACKET)]
+        with path.open("wb") as file:
+            file.write(lender.header_bytes)
+            for part, data in padded(self, packet_size, PACKETS_AT_ONCE):
+                file.write(data.tobytes())
+                begin = int(part["file_offset"][0])
+                end = int(part["file_offset"][-1]) + int(part["size"][-1])
+                low, high = (int(np.searchsorted(starts, offset)) for offset in (begin, end))
+                origins.append(_spread(np.array(mine[low:high]), part, size, packet_size))
+                part["file_offset"] = size + np.arange(len(part)) * packet_size
+                rows.append(part)
+                size += len(data)
+        return size, np.concatenate(rows)
 
     def _notes(self, made: Made | None) -> list[str]:
-        if self._kind == "packets":
+        if self.kind == "packets":
             return ["the header was not captured: packets as on the wire, one behind the other"]
-        if self._kind == "header":
+        if self.kind == "header":
             return ["the header alone: no media packet of it was captured"]
         return list(made.reasons) if made else []
 
     def _rows(
-        self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
+        self,
+        kind: str,
+        header: Header,
+        summary: MediumSummary,
+        file: HashedFile,
+        notes: list[str],
+        loan: tuple[str, str] | None = None,
     ) -> None:
         media_id = self._names.media_id(kind)
         self._store.append_row(
@@ -226,6 +312,8 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
+                "header_from": loan[0] if loan else None,
+                "header_proof": loan[1] if loan else None,
             },
         )
         for stream in header.streams:
@@ -275,6 +363,23 @@ class MediumFile:
                 "kind": ORIGIN_NAMES.take(array_of(rows["kind"], pa.uint8())),
             },
         )
+
+
+def _spread(
+    origins: NDArray[np.void], packets: NDArray[np.void], at: int, packet_size: int
+) -> NDArray[np.void]:
+    """Origins of packets that stood one behind the other, for them padded at a stride from `at` on."""
+    moved = origins.copy()
+    which = np.searchsorted(packets["file_offset"], origins["file_offset"], side="right") - 1
+    moved["file_offset"] += at + which * packet_size - packets["file_offset"][which]
+    size = packets["size"].astype(np.int64)
+    short = np.flatnonzero(size < packet_size)
+    padding = np.zeros(len(short), dtype=PROVENANCE)
+    padding["file_offset"] = at + short * packet_size + size[short]
+    padding["length"] = packet_size - size[short]
+    padding["kind"] = Origin.PADDING
+    both = np.concatenate((moved, padding))
+    return both[np.argsort(both["file_offset"], kind="stable")]
 
 
 def append_packets(

@@ -45,8 +45,9 @@ def make_playable(
     origins: NDArray[np.void],
     out: HashedFile,
     record: Callable[[NDArray[np.void]], None],
+    because: tuple[str, ...] = (),
 ) -> Made:
-    """Write the playable copy of a finished faithful file, where one is needed.
+    """Write the playable copy of a finished faithful file, where one is needed or `because` asks for it.
 
     `origins` are those of the faithful file's bytes; `record` is given those of the playable one's, both of
     dtype PROVENANCE.
@@ -62,7 +63,7 @@ def make_playable(
         ordered=bool((np.diff(locations) > 0).all()),
         has_tail=faithful_size > len(header_bytes) + len(packets) * header.packet_size,
     )
-    reasons = needs_playable(header, header_bytes, facts)
+    reasons = (*because, *needs_playable(header, header_bytes, facts))
     if not reasons:
         return Made(())
     with faithful.open("rb", buffering=0) as source:

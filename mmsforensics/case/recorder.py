@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
+from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import MediumFile, MediumNames
 from mmsforensics.case.names import safe_media_name
@@ -24,8 +25,15 @@ class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
     def __init__(
-        self, root: Path, spool: Path, store: TableStore, book: FrameBook, hasher: ThreadPoolExecutor
+        self,
+        root: Path,
+        spool: Path,
+        store: TableStore,
+        book: FrameBook,
+        hasher: ThreadPoolExecutor,
+        lending: Lending,
     ) -> None:
+        self._lending = lending
         self._root = root
         self._spool = spool
         self._store = store
@@ -85,7 +93,17 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher, kind)
+        return MediumFile(
+            self._root,
+            self._spool,
+            self._store,
+            self._book,
+            names,
+            header,
+            self._hasher,
+            kind,
+            self._lending,
+        )
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""
@@ -94,6 +112,7 @@ class CaseRecorder:
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""
         capture_id, frame = self._book.one(summary.first_frame)
+        self._lending.session(self._ids[summary.number], summary)
         self._store.append_row(
             "sessions",
             {

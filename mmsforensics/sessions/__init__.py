@@ -1,6 +1,6 @@
 """Messages of all protocols in; sessions out: one story with events and media, whichever transport."""
 
-from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin
+from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin, pad
 from mmsforensics.sessions.model import (
     Event,
     MediumKind,
@@ -24,5 +24,6 @@ __all__ = [
     "Recorder",
     "SessionRoom",
     "SessionSummary",
+    "pad",
     "summarise",
 ]

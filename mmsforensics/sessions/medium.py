@@ -76,7 +76,8 @@ class MediumBlock:
 
 
 @njit(cache=True, nogil=True)
-def _pad(data, start, size, packet_size, out):
+def pad(data, start, size, packet_size, out):
+    """Lay ``data[start[i]:start[i] + size[i]]`` into `out` at a stride of `packet_size`, zeros behind."""
     for i in range(len(start)):
         at, begin, n = np.uint64(i * packet_size), np.uint64(start[i]), np.uint64(size[i])
         for k in range(n):
@@ -198,7 +199,7 @@ def packet_block(
     start = np.ascontiguousarray(packets["start"])
     size = packets["size"].astype(np.int64)
     out = np.empty(n * packet_size, dtype=np.uint8)
-    _pad(data, start, size, packet_size, out)
+    pad(data, start, size, packet_size, out)
     rows = media_rows(packets)
     rows["file_offset"] = file_offset + np.arange(n, dtype=np.int64) * packet_size
     parsed = walk_packets(out, packet_size)
@@ -232,7 +233,7 @@ def bare_block(
     for begin in range(0, len(packets), at_once):
         part = slice(begin, min(begin + at_once, len(packets)))
         padded = np.empty((part.stop - begin) * longest, dtype=np.uint8)
-        _pad(data, start[part], size[part], longest, padded)
+        pad(data, start[part], size[part], longest, padded)
         parsed = walk_packets(padded, longest)
         rows["send_time_ms"][part], rows["duration_ms"][part] = parsed["send_time_ms"], parsed["duration_ms"]
         rows["sound"][part] = parsed["ok"]
