@@ -212,7 +212,12 @@ TABLES: dict[str, Table] = {
             "media_packets",
             "ASF data packets in the order of sending.",
             _SESSION,
-            ("packet_number", "uint64", "", "LocationId: number of the packet in the content"),
+            (
+                "packet_number",
+                "uint64",
+                "",
+                "LocationId: number in the content; null where unknown",
+            ),
             ("send_time_ms", "uint32", "ms", "send time in the packet"),
             ("ts", "time", "ns", "time stamp of the frame that completed the packet"),
             ("size", "uint32", "bytes", "bytes on the wire, stripped padding not counted"),

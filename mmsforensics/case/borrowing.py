@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, walk_payloads
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import SessionSummary, pad
 
 if TYPE_CHECKING:
@@ -138,7 +139,10 @@ def _fits(header: Header, borrower: MediumFile) -> bool:
     if not size or not len(rows) or int(rows["size"].max()) > size:
         return False
     if not header.broadcast:
-        if header.packet_count and int(rows["location"].max()) >= header.packet_count:
+        last = int(rows["location"].max())
+        if last == UNKNOWN_LOCATION:
+            last = len(rows) - 1
+        if header.packet_count and last >= header.packet_count:
             return False
         longest = max(header.send_duration, header.play_duration) // 10_000 + header.preroll_ms + SLACK_MS
         if int(rows["send_time_ms"].max()) > longest:
@@ -154,7 +158,10 @@ def _fits(header: Header, borrower: MediumFile) -> bool:
 def _compared(borrower: MediumFile, lender: MediumFile) -> tuple[int, int]:
     """How many packets with the same LocationId are the same in both media, and how many contradict."""
     ours, theirs = borrower.packet_rows(), lender.packet_rows()
-    _, i, j = np.intersect1d(ours["location"], theirs["location"], return_indices=True)
+    # Without a LocationId the send time says which packets may be the same, but none that must.
+    numbered = not len(ours) or ours["location"][0] != UNKNOWN_LOCATION
+    key = "location" if numbered else "send_time_ms"
+    _, i, j = np.intersect1d(ours[key], theirs[key], return_indices=True)
     if not len(i):
         return 0, 0
     ours, theirs = np.array(ours[i]), np.array(theirs[j])
@@ -168,6 +175,7 @@ def _compared(borrower: MediumFile, lender: MediumFile) -> tuple[int, int]:
     )
     # A thinned packet has fewer bytes and the same send time: it says nothing [MS-MMSP 3.2.5.11.1].
     says = (ours["size"] == theirs["size"]) | (ours["send_time_ms"] != theirs["send_time_ms"])
+    says &= numbered
     telling = same & (np.minimum(ours["size"], theirs["size"]) >= TELLING)
     return int(np.count_nonzero(telling)), int(np.count_nonzero(says & ~same))
 

@@ -26,6 +26,7 @@ from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.playable import Made, make_playable
 from mmsforensics.case.store import TableStore
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
 
 BLOCKS_WAITING = 3
@@ -273,6 +274,8 @@ class MediumFile:
                 low, high = (int(np.searchsorted(starts, offset)) for offset in (begin, end))
                 origins.append(_spread(np.array(mine[low:high]), part, size, packet_size))
                 part["file_offset"] = size + np.arange(len(part)) * packet_size
+                if part["location"][0] == UNKNOWN_LOCATION:  # in the order of the file, each once
+                    part["location"] = sum(map(len, rows)) + np.arange(len(part))
                 rows.append(part)
                 size += len(data)
         return size, np.concatenate(rows)
@@ -392,7 +395,7 @@ def append_packets(
     absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
         "session_id": repeated(session_id, n),
-        "packet_number": rows["location"],
+        "packet_number": array_of(rows["location"], pa.uint64(), rows["location"] == UNKNOWN_LOCATION),
         "send_time_ms": array_of(rows["send_time_ms"], pa.uint32(), rows["sound"] == 0),
         "ts": rows["ts"],
         "size": rows["size"],

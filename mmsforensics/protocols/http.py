@@ -32,7 +32,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     slice_pieces,
 )
-from mmsforensics.protocols.middle import find_framing
+from mmsforensics.protocols.middle import find_asf_packets, find_framing
 from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
@@ -330,6 +330,12 @@ class HttpDecoder:
         """
         data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
         found = find_framing(data)
+        if found is None and side.number < 0 and find_asf_packets(data) is not None:
+            # A download: where its body ends is not known, but at the next head.
+            side.begun, side.body_open, side.sniffed = True, True, "plain"
+            side.body_length, side.body_holes = 0, 0
+            side.state, side.inferred = "until close", True
+            return True
         if found is None:
             side.begun = first_head >= 0 or len(data) > MIDDLE_LIMIT
             return not side.begun
@@ -344,6 +350,13 @@ class HttpDecoder:
 
     def _inferred_body(self, side: _Side) -> Iterator[Message]:
         """Hand on whole packets of a body whose head was not captured; the next response ends it."""
+        if side.wmsp is None:
+            head = _START.search(side.buffer.data.tobytes())
+            yield from self._body(side, head.start() if head else len(side.buffer.data))
+            if head:
+                side.inferred, side.state = False, "head"
+                yield from self._finish_body(side, complete=False)
+            return
         while len(side.buffer.data):
             if not side.aligned:
                 at = wmsp.find(side.buffer.data)

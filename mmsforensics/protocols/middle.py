@@ -5,6 +5,7 @@ Rules of this file:
 * one place proves nothing: only a chain counts, units that each begin where the one before ends and agree
   with it. Among random bytes four Data packets in a row are one chance in 2^108, three packets of WMSP one
   in 2^88;
+* ASF packets of a download have a fixed size, and their send times never fall: six of them make a chain;
 * at the end of the bytes fewer will do, since there may be no more: two whole units that end with the bytes,
   or three of which the last is cut.
 """
@@ -26,6 +27,18 @@ LARGEST_STEP = 4096
 
 FRAMED_LINKS = 3
 """Packets of WMSP in a row that make a chain."""
+
+STRIDES = 6
+"""ASF packets in a row, of one size, that make a chain."""
+
+LEAST_STRIDE = 64
+"""Size of the smallest ASF packet looked for; no encoder makes smaller ones."""
+
+LONGEST_STEP_MS = 60_000
+"""Send times between two packets of a chain at most."""
+
+STRIDE_BUDGET = 1 << 24
+"""Places compared before the search for packets of one size is given up: hostile bytes have no more."""
 
 CHUNKS = 3
 """HTTP chunks in a row, each with its line ends, that make a chain."""
@@ -117,6 +130,60 @@ def _find_framed(data, wanted):
         if (data[at] & 0x7F) == 0x24 and _framed_links(data, at, wanted):
             return at
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _asf_time(data, at):
+    """Send time of the ASF packet at `at`, -1 where none begins as encoders write it [ASF 5.2.1]."""
+    if data[at] != 0x82 or data[at + 1] != 0 or data[at + 2] != 0 or data[at + 3] & 0x80:
+        return np.int64(-1)
+    flags = np.int64(data[at + 3])
+    time = at + 5
+    for shift in (5, 1, 3):  # packet length, sequence, padding length: absent, 1, 2 or 4 bytes
+        kind = (flags >> shift) & 3
+        time += 4 if kind == 3 else kind
+    value = np.int64(0)
+    for k in range(4):
+        value |= np.int64(data[time + k]) << (8 * k)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _find_stride(data, wanted, least, longest_step, budget):
+    """Position of the first of `wanted` ASF packets of one size, and that size; (-1, 0) for none."""
+    end = len(data) - 24
+    for at in range(max(end, 0)):
+        if _asf_time(data, at) < 0:
+            continue
+        for size in range(least, 65536):
+            budget -= 1
+            if budget < 0:
+                return -1, 0
+            if at + size * (wanted - 1) >= end:
+                break
+            links, before, first = 1, _asf_time(data, at), _asf_time(data, at)
+            while links < wanted:
+                here = at + links * size
+                time = _asf_time(data, here)
+                if time < before or time > before + longest_step or data[here + 4] != data[at + 4]:
+                    break
+                before = time
+                links += 1
+            if links == wanted and before > first:
+                return at, size
+    return -1, 0
+
+
+def find_asf_packets(data: NDArray[np.uint8]) -> tuple[int, int] | None:
+    """Find ASF packets of one size, in the middle of a download of a file.
+
+    Returns
+    -------
+    start, size : int
+        Position of the first packet found, and the size of each; None where there are none.
+    """
+    start, size = _find_stride(data, STRIDES, LEAST_STRIDE, LONGEST_STEP_MS, STRIDE_BUDGET)
+    return (int(start), int(size)) if size else None
 
 
 def find_data_packets(data: NDArray[np.uint8]) -> int:

@@ -13,6 +13,7 @@ from mmsforensics.protocols import (
     MmsStreamDecoder,
     Protocol,
     detect,
+    find_asf_packets,
     find_data_packets,
     find_framing,
 )
@@ -190,7 +191,7 @@ class Connection:
             found = None
             if find_data_packets(data) >= 0:
                 found = Protocol.MMS
-            elif find_framing(data) is not None:
+            elif find_framing(data) is not None or find_asf_packets(data) is not None:
                 found = Protocol.HTTP
             if found is not None:
                 self._client = 1 - side

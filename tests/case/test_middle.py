@@ -21,6 +21,7 @@ FRAMED = [
     "mmsu_vlc_small.pcap",
     "mmsh_vlcserver_mplayer.pcap",
 ]
+DOWNLOAD = "http_curl_whole.pcap"
 
 
 def rows(case, table, **equal):
@@ -80,6 +81,18 @@ def test_a_capture_that_begins_in_the_middle(sample_case, tmp_path, capture, sha
     assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
 
 
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
+def test_a_download_that_began_before_the_capture(sample_case, tmp_path, share):
+    """Its packets are known by their fixed size; their numbers in the file are not."""
+    packets = wanted(sample_case, DOWNLOAD)
+    first = packets[int(len(packets) * share)][1] + 1
+    frames = [f for f in read_pcap(SAMPLES / DOWNLOAD)[first - 1 :] if f[0][26:30] == SERVER]
+    case = analyzed(frames, tmp_path)
+    assert packets_of(case) == [(None, data) for _, begin, _, data in packets if begin >= first]
+    (session,) = rows(case, "sessions")
+    assert (session["transport"], session["server_ip"]) == ("http", "192.0.2.10")
+
+
 @pytest.mark.parametrize("port", [80, 443, 40000])
 @pytest.mark.parametrize("capture", FRAMED)
 def test_media_alone_are_recognised_on_any_port(sample_case, tmp_path, capture, port):
@@ -102,7 +115,7 @@ def test_media_alone_are_recognised_on_any_port(sample_case, tmp_path, capture, 
     assert {m["kind"] for m in rows(case, "media")} == {"packets"}
 
 
-@pytest.mark.parametrize("capture", [*FRAMED, "http_curl_whole.pcap"])
+@pytest.mark.parametrize("capture", [*FRAMED, DOWNLOAD])
 def test_the_server_s_side_alone_gives_the_medium(sample_case, expected, tmp_path, capture):
     frames = [f for f in read_pcap(SAMPLES / capture) if f[0][26:30] == SERVER]
     case = analyzed(frames, tmp_path)
@@ -114,7 +127,7 @@ def test_the_server_s_side_alone_gives_the_medium(sample_case, expected, tmp_pat
         assert (medium["kind"], medium["sha256"]) == ("faithful", expected[capture]["sha256"])
 
 
-@pytest.mark.parametrize("capture", [*FRAMED, "http_curl_whole.pcap"])
+@pytest.mark.parametrize("capture", [*FRAMED, DOWNLOAD])
 def test_the_client_s_side_alone_gives_the_session(tmp_path, expected, capture):
     frames = [f for f in read_pcap(SAMPLES / capture) if f[0][26:30] != SERVER]
     case = analyzed(frames, tmp_path)

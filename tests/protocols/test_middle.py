@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsforensics.protocols import find_data_packets, find_framing
+from mmsforensics.protocols import find_asf_packets, find_data_packets, find_framing
 
 BODY = b"\x82\0\0\x09"
 
@@ -77,3 +77,39 @@ def test_noise_is_nothing(piece, seed, size):
     for data in (piece, piece * 20, random.Random(seed).randbytes(size), piece + bytes(size)):
         assert find_data_packets(array(data)) == -1
         assert find_framing(array(data)) is None
+        assert find_asf_packets(array(data)) is None
+
+
+def asf_packets(count, *, size=400, step=40, error_correction=b"\x82\0\0", properties=b"\x5d"):
+    """Packets of one size, with the padding of one byte or of two [ASF 5.2.2]."""
+    rng = random.Random(count)
+    head = error_correction + b"\x08" + properties + b"\0"
+    wide = error_correction + b"\x10" + properties + b"\0\0"
+    times = (struct.pack("<IH", 5000 + n * step, 40) for n in range(count))
+    return [
+        ((wide if n % 3 == 0 else head) + time + rng.randbytes(size))[:size] for n, time in enumerate(times)
+    ]
+
+
+@given(st.integers(0, 399))
+def test_asf_packets_of_one_size_are_found_from_any_place_on(cut):
+    data = b"".join(asf_packets(9))[cut:]
+    assert find_asf_packets(array(data)) == (-cut % 400, 400)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        asf_packets(5),
+        asf_packets(20, step=0),
+        asf_packets(20, step=100_000),
+        asf_packets(20, error_correction=b"\x82\0\1"),
+        list(reversed(asf_packets(20))),
+        [p[:4] + bytes([n]) + p[5:] for n, p in enumerate(asf_packets(20))],
+        [b"\x82\0\0\0" * 100_000],
+        [p[: 300 + n] for n, p in enumerate(asf_packets(20))],
+    ],
+    ids=["few", "one time", "times far apart", "no such data", "backwards", "properties", "period", "sizes"],
+)
+def test_what_is_no_row_of_asf_packets(units):
+    assert find_asf_packets(array(b"".join(units))) is None
