@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
+from mmsforensics.case.media_files import MediaPlace, MediaRows
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
-from mmsforensics.case.writing import Writers
+from mmsforensics.case.writing import Spools, Writers
 from mmsforensics.evidence import Problem, hash_file
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.packets import link_type_name
@@ -46,8 +48,10 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
         try:
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
+            place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
+            lending = Lending()
             while waiting:
-                recorder = CaseRecorder(work, spool, store, book, writers)
+                recorder = CaseRecorder(place, lending)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -56,6 +60,8 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            lending.finish()
+            place.rows.flush()
             captures = [
                 _capture_row(store, book, intake.facts(n), n, duplicates, anomalies.get(n, []))
                 for n in range(count)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
+from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
-from mmsforensics.case.playable import SalvageFile, make_playable
+from mmsforensics.case.playable import Made, SalvageFile, make_playable
 from mmsforensics.case.store import TableStore
 from mmsforensics.case.writing import HashedFile, Spools, Writers
-from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumSummary, Origin
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
+from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
 
 ROWS_WAITING = 1024
 """Rows of media that may wait for their hashes."""
@@ -50,8 +52,9 @@ class MediumNames:
         return f"{self.session_id}-m{self.number}-{kind}"
 
     def path(self, kind: str) -> str:
-        """Path of one of the medium's files in the case folder."""
-        return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{self.extension}"
+        """Path of one of the medium's files in the case folder. Packets alone are no file for players."""
+        extension = ".bin" if kind == "packets" else self.extension
+        return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{extension}"
 
 
 class Spool:
@@ -123,13 +126,18 @@ class MediaPlace:
 class MediumFile:
     """One medium being recovered; a `MediumWriter`."""
 
-    def __init__(self, place: MediaPlace, names: MediumNames, header: bytes) -> None:
+    def __init__(
+        self, place: MediaPlace, names: MediumNames, header: bytes, kind: MediumKind, lending: Lending
+    ) -> None:
         self._place = place
         self._store = place.store
         self._book = place.book
+        self.kind = kind
+        self._lending = lending
+        self._missing = 0
         self._names = names
-        self._header_bytes = header
-        self._file = HashedFile(place.root / names.path("faithful"), place.writers)
+        self.header_bytes = header
+        self._file = HashedFile(place.root / names.path(kind), place.writers)
         stem = names.media_id("spool")
         self._packets = Spool(place.spool / f"{stem}.packets", MEDIA_PACKET, place.spools)
         self._origins = Spool(place.spool / f"{stem}.origins", PROVENANCE, place.spools)
@@ -139,7 +147,7 @@ class MediumFile:
         self._salvaged_origins = Spool(place.spool / f"{stem}.salvaged-origins", PROVENANCE, place.spools)
 
     def write(self, block: MediumBlock) -> None:
-        """Append bytes to the faithful file, with the packets and origins that go with them."""
+        """Append bytes to the file, with the packets and origins that go with them."""
         self._file.write(block.data)
         self._packets.append(block.packets)
         self._origins.append(block.provenance)
@@ -158,23 +166,23 @@ class MediumFile:
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium: rows, and the playable file where one is needed."""
-        header = parse_header(self._header_bytes)
+        header = parse_header(self.header_bytes)
         made = None
         self._file.settle()
-        if summary.packets:
+        if summary.packets and self.kind == "faithful":
             made = make_playable(
                 faithful=self._place.root / self._names.path("faithful"),
                 faithful_size=self._file.size,
                 header=header,
-                header_bytes=self._header_bytes,
+                header_bytes=self.header_bytes,
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
                 out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
                 salvaged=self._salvage_file(),
             )
-        media_id = self._names.media_id("faithful")
-        self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
+        media_id = self._names.media_id(self.kind)
+        self._rows(self.kind, header, summary, self._file, self._notes(made))
         self._packet_rows(media_id)
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
@@ -186,11 +194,12 @@ class MediumFile:
                 self._provenance(self._names.media_id("playable"), batch)
         self._verdict_rows(media_id, summary)
         self._loss_rows(media_id, header, summary)
-        for spool in (self._packets, self._origins, self._playable_origins):
-            spool.remove()
         self._salvaged.unlink(missing_ok=True)
         self._salvaged_packets.remove()
         self._salvaged_origins.remove()
+        self._playable_origins.remove()
+        self._missing = summary.packets_missing
+        self._lending.keep(self)
 
     def _verdict_rows(self, media_id: str, summary: MediumSummary) -> None:
         reasons = summary.reasons
@@ -209,12 +218,12 @@ class MediumFile:
         )
 
     def _loss_rows(self, media_id: str, header: Header, summary: MediumSummary) -> None:
-        if not len(summary.loss):
+        if not len(summary.loss) or self.kind != "faithful":
             return
         streams = affected(
             self._place.root / self._names.path("faithful"),
             header,
-            len(self._header_bytes),
+            len(self.header_bytes),
             self._packets.rows()["size"],
             summary.loss["index"],
         )
@@ -222,8 +231,100 @@ class MediumFile:
         named = {"session_id": session_id, "media_id": repeated(media_id, len(streams))}
         self._store.append("loss", named | loss_columns(summary.loss, streams, self._book))
 
+    @property
+    def session_id(self) -> str:
+        """Session it belongs to."""
+        return self._names.session_id
+
+    def bytes(self) -> NDArray[np.uint8]:
+        """The finished file, mapped from disk."""
+        if not self._file.size:
+            return np.empty(0, dtype=np.uint8)
+        return np.memmap(self._place.root / self._names.path(self.kind), dtype=np.uint8, mode="r").view(
+            np.ndarray
+        )
+
+    def packet_rows(self) -> NDArray[np.void]:
+        """Rows of its packets, dtype MEDIA_PACKET."""
+        return self._packets.rows()
+
+    def remove_spools(self) -> None:
+        """Let go of the rows that were kept."""
+        for spool in (self._packets, self._origins, self._playable_origins):
+            spool.remove()
+
+    def play_with(self, lender: MediumFile, proof: str, note: str) -> None:
+        """Write a playable file of these packets with the header of another medium."""
+        lender_id = lender._names.media_id(lender.kind)
+        header_bytes = lender.header_bytes
+        header = parse_header(header_bytes)
+        laid = self._place.spool / f"{self._names.media_id('laid')}.bytes"
+        origins = Spool(laid.with_suffix(".origins"), PROVENANCE, self._place.spools)
+        size, packets = self._lay(laid, origins, lender, header.packet_size)
+        made = make_playable(
+            faithful=laid,
+            faithful_size=size,
+            header=header,
+            header_bytes=header_bytes,
+            packets=packets,
+            origins=origins.rows(),
+            record=self._playable_origins.append,
+            out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
+            because=(f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})",),
+        )
+        laid.unlink()
+        origins.remove()
+        assert made.file is not None
+        summary = MediumSummary(
+            packets=made.packets, packets_missing=self._missing, complete=False, ended=False
+        )
+        written = parse_header(made.header_bytes)
+        self._rows("playable", written, summary, made.file, list(made.notes), (lender_id, proof))
+        for batch in self._playable_origins.batches():
+            self._provenance(self._names.media_id("playable"), batch)
+
+    def _lay(
+        self, path: Path, origins: Spool, lender: MediumFile, packet_size: int
+    ) -> tuple[int, NDArray[np.void]]:
+        """Write what the faithful file would be; returns its size and the rows of its packets."""
+        size = len(lender.header_bytes)
+        lent = lender._origins.rows()
+        head = np.array(lent[lent["file_offset"] < size])
+        head["length"] = np.minimum(head["length"], size - head["file_offset"])
+        origins.append(head)
+        mine = self._origins.rows()
+        starts = np.array(mine["file_offset"])
+        rows = [np.empty(0, dtype=MEDIA_PACKET)]
+        with path.open("wb") as file:
+            file.write(lender.header_bytes)
+            for part, data in padded(self, packet_size, PACKETS_AT_ONCE):
+                file.write(data.tobytes())
+                begin = int(part["file_offset"][0])
+                end = int(part["file_offset"][-1]) + int(part["size"][-1])
+                low, high = (int(np.searchsorted(starts, offset)) for offset in (begin, end))
+                origins.append(_spread(np.array(mine[low:high]), part, size, packet_size))
+                part["file_offset"] = size + np.arange(len(part)) * packet_size
+                if part["location"][0] == UNKNOWN_LOCATION:  # in the order of the file, each once
+                    part["location"] = sum(map(len, rows)) + np.arange(len(part))
+                rows.append(part)
+                size += len(data)
+        return size, np.concatenate(rows)
+
+    def _notes(self, made: Made | None) -> list[str]:
+        if self.kind == "packets":
+            return ["the header was not captured: packets as on the wire, one behind the other"]
+        if self.kind == "header":
+            return ["the header alone: no media packet of it was captured"]
+        return list(made.reasons) if made else []
+
     def _rows(
-        self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
+        self,
+        kind: str,
+        header: Header,
+        summary: MediumSummary,
+        file: HashedFile,
+        notes: list[str],
+        loan: tuple[str, str] | None = None,
     ) -> None:
         media_id = self._names.media_id(kind)
         self._place.rows.add(
@@ -244,6 +345,8 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
+                "header_from": loan[0] if loan else None,
+                "header_proof": loan[1] if loan else None,
             },
         )
         for stream in header.streams:
@@ -295,6 +398,23 @@ class MediumFile:
         )
 
 
+def _spread(
+    origins: NDArray[np.void], packets: NDArray[np.void], at: int, packet_size: int
+) -> NDArray[np.void]:
+    """Origins of packets that stood one behind the other, for them padded at a stride from `at` on."""
+    moved = origins.copy()
+    which = np.searchsorted(packets["file_offset"], origins["file_offset"], side="right") - 1
+    moved["file_offset"] += at + which * packet_size - packets["file_offset"][which]
+    size = packets["size"].astype(np.int64)
+    short = np.flatnonzero(size < packet_size)
+    padding = np.zeros(len(short), dtype=PROVENANCE)
+    padding["file_offset"] = at + short * packet_size + size[short]
+    padding["length"] = packet_size - size[short]
+    padding["kind"] = Origin.PADDING
+    both = np.concatenate((moved, padding))
+    return both[np.argsort(both["file_offset"], kind="stable")]
+
+
 def append_packets(
     store: TableStore, book: FrameBook, rows: NDArray[np.void], session_id: str, media_id: str | None
 ) -> None:
@@ -305,7 +425,7 @@ def append_packets(
     absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
         "session_id": repeated(session_id, n),
-        "packet_number": rows["location"],
+        "packet_number": array_of(rows["location"], pa.uint64(), rows["location"] == UNKNOWN_LOCATION),
         "send_time_ms": array_of(rows["send_time_ms"], pa.uint32(), rows["sound"] == 0),
         "ts": rows["ts"],
         "size": rows["size"],

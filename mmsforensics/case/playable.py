@@ -81,8 +81,9 @@ def make_playable(
     out: HashedFile,
     record: Callable[[NDArray[np.void]], None],
     salvaged: SalvageFile | None = None,
+    because: tuple[str, ...] = (),
 ) -> Made:
-    """Write the playable copy of a finished faithful file, where one is needed.
+    """Write the playable copy of a finished faithful file, where one is needed or `because` asks for it.
 
     `origins` are those of the faithful file's bytes; `record` is given those of the playable one's, both of
     dtype PROVENANCE. What was saved of hurt packets goes to the playable file alone.
@@ -98,7 +99,7 @@ def make_playable(
         ordered=bool((np.diff(locations) > 0).all()),
         has_tail=faithful_size > len(header_bytes) + len(packets) * header.packet_size,
     )
-    reasons = needs_playable(header, header_bytes, facts)
+    reasons = (*because, *needs_playable(header, header_bytes, facts))
     send = np.ascontiguousarray(packets["send_time_ms"]).astype(np.int64)
     if salvaged is not None:
         number = -(-(faithful_size - len(header_bytes)) // header.packet_size)

@@ -6,19 +6,17 @@ import ipaddress
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
-from mmsforensics.case.frames import FrameBook
-from mmsforensics.case.media_files import MediaPlace, MediaRows, MediumFile, MediumNames, append_packets
+from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
 from mmsforensics.case.names import safe_media_name
-from mmsforensics.case.store import TableStore, encodable
+from mmsforensics.case.store import encodable
 from mmsforensics.case.traffic import Traffic
-from mmsforensics.case.writing import Spools, Writers
-from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
+from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -26,10 +24,11 @@ from mmsforensics.streams.flows import Endpoint
 class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
-    def __init__(self, root: Path, spool: Path, store: TableStore, book: FrameBook, writers: Writers) -> None:
-        self._place = MediaPlace(root, spool, store, book, writers, Spools(), MediaRows(store))
-        self._store = store
-        self._book = book
+    def __init__(self, place: MediaPlace, lending: Lending) -> None:
+        self._lending = lending
+        self._place = place
+        self._store = place.store
+        self._book = place.book
         self._ids: dict[int, str] = {}
         self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
@@ -46,7 +45,7 @@ class CaseRecorder:
         """Record an event of session number `session`."""
         self._events.append((self._ids[session], event))
         if len(self._events) >= 4096:
-            self._flush_events()
+            self.flush()
 
     def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
         """Record what is odd about a flow's traffic."""
@@ -68,11 +67,7 @@ class CaseRecorder:
         self._traffic.finish()
 
     def flush(self) -> None:
-        """Hand what waits on to the tables."""
-        self._flush_events()
-        self._place.rows.flush()
-
-    def _flush_events(self) -> None:
+        """Hand the events on to the table."""
         events, self._events = self._events, []
         if not events:
             return
@@ -101,16 +96,14 @@ class CaseRecorder:
         details = {**event.details, "kept_frame": frame, "kept_capture_id": capture_id}
         return summarise(event.event, details), details
 
-    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
+    def open_medium(
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+    ) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._place, names, header)
-
-    def stray_packets(self, session: int, block: MediumBlock) -> None:
-        """Record media packets for which no header is known."""
-        append_packets(self._store, self._book, block.packets, self._ids[session], None)
+        return MediumFile(self._place, names, header, kind, self._lending)
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""
@@ -119,6 +112,7 @@ class CaseRecorder:
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""
         capture_id, frame = self._book.one(summary.first_frame)
+        self._lending.session(self._ids[summary.number], summary)
         self._store.append_row(
             "sessions",
             {

@@ -16,7 +16,7 @@ from mmsforensics.case.world import World
 from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
-from mmsforensics.sessions import Event, MediumBlock, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.sessions import Event, MediumBlock, MediumKind, MediumSummary, MediumWriter, SessionSummary
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -93,12 +93,11 @@ class _Found:
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """See `Recorder`."""
 
-    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
+    def open_medium(
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+    ) -> MediumWriter:
         """See `Recorder`."""
         return _Nowhere()
-
-    def stray_packets(self, session: int, block: MediumBlock) -> None:
-        """See `Recorder`."""
 
     def anomalies(self, flow: Flow, rows: NDArray[np.void]) -> None:
         """See `Recorder`."""

@@ -67,6 +67,7 @@ class World:
         fragments = self._fragments
         packets = self._flows.feed(batch)
         self._room.feed(self._noted(packets) if fragments.joined else packets)
+        self._flows.give_up(self._room.given_up())
         if fragments.joined:
             # A flow of TCP may turn out to be wanted later, when this batch is gone.
             tcp = batch.rows["frame"][batch.rows["proto"] == TCP]

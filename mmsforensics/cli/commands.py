@@ -458,9 +458,10 @@ def _print_result(case: Case) -> None:
     found = _rows(case, "sessions")
     recovered = _rows(case, "media")
     captures = _rows(case, "captures")
+    media_files = sum(m["kind"] != "header" for m in recovered)
     click.echo(
         f"{len(captures)} captures, {sum(int(str(c['packets'])) for c in captures):,} frames, "
-        f"{len(found)} sessions, {len(recovered)} media files"
+        f"{len(found)} sessions, {media_files} media files"
     )
     for session in found:
         click.echo(

@@ -22,6 +22,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     WmspPacket,
 )
+from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
 from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
 
@@ -46,4 +47,7 @@ __all__ = [
     "WmspPacket",
     "decode_datagrams",
     "detect",
+    "find_asf_packets",
+    "find_data_packets",
+    "find_framing",
 ]

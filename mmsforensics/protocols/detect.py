@@ -35,8 +35,15 @@ def detect(first: bytes) -> Protocol | None:
         if at >= 4 and first[at - 4] == 1 and first[at + 8 : at + 12] == MMS_SEAL:
             return Protocol.MMS
         at = first.find(MMS_SESSION_ID, at + 1)
-    if re.search(rb"(?:^|\n)" + HTTP_RESPONSE.pattern, first):
-        return Protocol.HTTP
-    if re.search(rb"(?:^|\n)" + HTTP_REQUEST.pattern, first):
-        return Protocol.HTTP
-    return None
+    return Protocol.HTTP if says_request(first) is not None else None
+
+
+def says_request(first: bytes) -> bool | None:
+    """Whether the first HTTP message that begins at a line is a request; None when there is none."""
+    if b"HTTP/1." not in first:  # spares most bytes the slower search
+        return None
+    request = re.search(rb"(?:^|\n)" + HTTP_REQUEST.pattern, first)
+    response = re.search(rb"(?:^|\n)" + HTTP_RESPONSE.pattern, first)
+    if request is None or response is None:
+        return None if request is response else response is None
+    return request.start() < response.start()

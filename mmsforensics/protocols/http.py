@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from mmsforensics.protocols import wmsp
 from mmsforensics.protocols.messages import (
     At,
     Body,
@@ -31,6 +32,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     slice_pieces,
 )
+from mmsforensics.protocols.middle import find_asf_packets, find_framing
 from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
@@ -39,6 +41,9 @@ MAX_HEAD = 65536
 
 MAX_CHUNK_LINE = 1024
 """Bytes of a chunk-size line with its extensions [RFC 9112 7.1]."""
+
+MIDDLE_LIMIT = 1 << 18
+"""Bytes of a connection without its beginning that are searched for framed media."""
 
 _REQUEST = re.compile(r"([A-Za-z]{3,16}) (.{1,16384}?) (HTTP/1\.[0-9])\s*$")
 _RESPONSE = re.compile(r"(HTTP/1\.[0-9]) ([0-9]{3})(?: (.*))?$")
@@ -56,13 +61,16 @@ class _Side:
     """One direction of the connection."""
 
     __slots__ = (
+        "aligned",
         "answered",
+        "begun",
         "body_holes",
         "body_length",
         "body_open",
         "buffer",
         "direction",
         "frame",
+        "inferred",
         "left",
         "number",
         "refused",
@@ -76,6 +84,9 @@ class _Side:
         self.direction: Direction = direction
         self.buffer = StreamBuffer()
         self.state: _State = "head" if from_start else "lost"
+        self.begun = from_start  # False: the capture may begin inside a body
+        self.inferred = False  # whether the body's head was not captured: framed media end it
+        self.aligned = False  # of such a body: whether the buffer begins with a packet
         self.left = 0  # bytes of the body or chunk still to come
         self.number = -1
         self.answered = 0  # final responses so far
@@ -132,6 +143,11 @@ class HttpDecoder:
         """Take note of a hole; decoding goes on behind it."""
         side = self._sides[direction]
         at = At(direction=direction, offset=gap.offset, frame=gap.frame, ts=gap.ts)
+        if side.inferred:
+            yield from self._body(side, len(side.buffer.data))
+            side.aligned = False
+        elif not side.body_open:
+            side.begun = False  # the head of a response may be lost
         inside = side.state == "until close" or (
             side.state in ("body", "chunk") and side.left >= gap.length and not len(side.buffer.data)
         )
@@ -164,6 +180,8 @@ class HttpDecoder:
         side = self._sides[direction]
         left = len(side.buffer.data)
         at = At(direction=direction, offset=side.buffer.offset + left, frame=frame, ts=ts)
+        if side.inferred:
+            yield from self._body(side, len(side.buffer.data))
         if side.body_open:
             complete = side.state == "until close" and reason == "fin"
             yield from self._finish_body(side, complete=complete)
@@ -178,6 +196,8 @@ class HttpDecoder:
                     yield from self._head(side)
                 case "body" | "chunk":
                     yield from self._counted(side)
+                case "until close" if side.inferred:
+                    yield from self._inferred_body(side)
                 case "until close":
                     yield from self._body(side, len(side.buffer.data))
                 case "chunk head":
@@ -306,10 +326,68 @@ class HttpDecoder:
         side.buffer.consume(line + 1)
         return not raw[:line].strip()
 
+    def _enter_body(self, side: _Side, first_head: int) -> bool:
+        """Look for framed media whose response was not captured, before the first head that was.
+
+        Returns whether to go on: they were found, or more bytes must come before it is known.
+        """
+        data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
+        found = find_framing(data)
+        if found is None and side.number < 0 and find_asf_packets(data) is not None:
+            # A download: where its body ends is not known, but at the next head.
+            side.begun, side.body_open, side.sniffed = True, True, "plain"
+            side.body_length, side.body_holes = 0, 0
+            side.state, side.inferred = "until close", True
+            return True
+        if found is None:
+            side.begun = first_head >= 0 or len(data) > MIDDLE_LIMIT
+            return not side.begun
+        side.begun, side.body_open, side.sniffed = True, True, "wmsp"
+        side.body_length, side.body_holes = 0, 0
+        side.wmsp = WmspDecoder(side.direction, from_start=False)
+        if found.chunked:
+            side.state, side.left = "chunk", found.start
+        else:
+            side.state, side.inferred = "until close", True
+        return True
+
+    def _inferred_body(self, side: _Side) -> Iterator[Message]:
+        """Hand on whole packets of a body whose head was not captured; the next response ends it."""
+        if side.wmsp is None:
+            head = _START.search(side.buffer.data.tobytes())
+            yield from self._body(side, head.start() if head else len(side.buffer.data))
+            if head:
+                side.inferred, side.state = False, "head"
+                yield from self._finish_body(side, complete=False)
+            return
+        while len(side.buffer.data):
+            if not side.aligned:
+                at = wmsp.find(side.buffer.data)
+                if at < 0:
+                    yield from self._body(side, max(len(side.buffer.data) - MIDDLE_LIMIT, 0))
+                    return
+                yield from self._body(side, at)
+                side.aligned = True
+            end, need = wmsp.whole(side.buffer.data)
+            yield from self._body(side, end)
+            if need >= 0:
+                return
+            rest = side.buffer.data[:16].tobytes()
+            if need == -1 and (_START.match(rest) or b"HTTP/1.0 200".startswith(rest)):
+                if _START.match(rest):
+                    side.inferred, side.state = False, "head"
+                    yield from self._finish_body(side, complete=False)
+                return
+            side.aligned = False
+            yield from self._body(side, 1)
+
     def _search(self, side: _Side) -> Iterator[Message]:
         """Find the next start line, or the next chunk of a framed body."""
         raw = side.buffer.data.tobytes()
         found = _START.search(raw, side.refused)
+        first_head = found.start() if found else -1
+        if not side.begun and side.direction == "server" and self._enter_body(side, first_head):
+            return
         if side.wmsp is not None:
             chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)
             if chunk is not None and (found is None or chunk.start() < found.start()):

@@ -30,6 +30,10 @@ DATA_PACKET = np.dtype(
 """A Data packet as its header describes it [MS-MMSP 2.2.2, MS-WMSP 2.2.3.1.2]."""
 
 
+UNKNOWN_LOCATION = 0xFFFFFFFF
+"""LocationId of packets whose number in the content is not known: of a download without its beginning."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
     """Where and when a message was seen."""
@@ -151,8 +155,9 @@ class Body:
 
     at: At
     number: int
+    """That of the message; -1 for the body of a response that was not captured."""
     offset: int
-    """Offset in the body."""
+    """Offset in the body, or behind its first byte captured."""
     data: NDArray[np.uint8]
     pieces: NDArray[np.void]
     """Dtype `PIECE`, in the coordinates of the body."""

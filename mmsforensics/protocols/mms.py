@@ -146,17 +146,16 @@ def walk(data, records_only):
 def _proven(data, at, proof, incarnation, largest, records_only):
     """Whether a unit begins at `at`: a record with its seal, or a chain of Data headers that agree.
 
-    A chain may end in a record, or reach the end of the bytes after one link at least if it agrees
-    with what is known of the stream (incarnation, largest packet). Where nothing is known (`largest` is 0),
-    it has to agree with itself in two links.
+    A chain may end in a record, or reach the end of the bytes after two links, or after one if it agrees
+    with what is known of the stream (incarnation, largest packet).
     """
-    least = 1 if largest > 0 else 2
     links = 0
     sequence = np.int64(-1)
     location = np.int64(-1)
+    enough = 1 if incarnation >= 0 else 2
     while links < proof:
         if at + 16 > len(data):
-            return links >= least and incarnation >= 0 and at == len(data)
+            return (links >= enough and at == len(data)) or links >= 2
         if _is_record(data, at):
             return _record_size(data, at) > 0
         if records_only:

@@ -139,6 +139,17 @@ def resync(data, proof, final):
     return -1
 
 
+def find(data: NDArray[np.uint8]) -> int:
+    """Position of the first packet of a chain that proves itself, or -1."""
+    return int(resync(data, PROOF, False))
+
+
+def whole(data: NDArray[np.uint8]) -> tuple[int, int]:
+    """Bytes of the whole packets at the begin, and what follows them: the `need` of `walk`."""
+    _, _, _, end, need = walk(data, _IS_ID)
+    return int(end), int(need)
+
+
 class WmspDecoder:
     """Decodes the framed body of one response."""
 
@@ -154,13 +165,13 @@ class WmspDecoder:
         "_skip",
     )
 
-    def __init__(self, direction: Direction) -> None:
+    def __init__(self, direction: Direction, *, from_start: bool = True) -> None:
         self._direction: Direction = direction
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a packet hurt by a hole that are still to come
         self._cut: CutUnit | None = None  # that packet, when it carries a Data packet
         self._cut_kind: Literal["D", "H", "M"] = "D"
-        self._lost = False
+        self._lost = not from_start
         self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._pairs = 0
         self._pending: WmspPacket | None = None  # an $E whose repetitions are still being counted

@@ -1,9 +1,10 @@
 """Messages of all protocols in; sessions out: one story with events and media, whichever transport."""
 
 from mmsforensics.sessions.loss import LOSS, LOSS_WORDS, UNKNOWN, LossReason
-from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin
+from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock, Origin, pad
 from mmsforensics.sessions.model import (
     Event,
+    MediumKind,
     MediumSummary,
     MediumWriter,
     Recorder,
@@ -24,6 +25,7 @@ __all__ = [
     "Event",
     "LossReason",
     "MediumBlock",
+    "MediumKind",
     "MediumSummary",
     "MediumWriter",
     "Origin",
@@ -31,5 +33,6 @@ __all__ = [
     "Recorder",
     "SessionRoom",
     "SessionSummary",
+    "pad",
     "summarise",
 ]

@@ -7,17 +7,26 @@ from typing import Literal
 
 import numpy as np
 
-from mmsforensics.protocols import HttpDecoder, Message, MmsStreamDecoder, Protocol, detect
-from mmsforensics.protocols.detect import HTTP_RESPONSE
+from mmsforensics.protocols import (
+    HttpDecoder,
+    Message,
+    MmsStreamDecoder,
+    Protocol,
+    detect,
+    find_asf_packets,
+    find_data_packets,
+    find_framing,
+)
+from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
-SYN, RST, ACK = 2, 4, 16
+FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 RECOGNITION_LIMIT = 1 << 18
-"""Bytes of a direction looked at before a connection is given up as nothing known: a server of MMS sends a
-Ping about every 30 s, so that a capture which begins inside a stream shows a record within this."""
+"""Bytes of a direction looked at before a connection is known by its structure or given up: a server of MMS
+sends a Ping about every 30 s, and four Data packets of the largest size fit."""
 
 Item = Run | Gap | Conflict
 
@@ -27,6 +36,7 @@ class Connection:
 
     __slots__ = (
         "_client",
+        "_closed",
         "_decoders",
         "_ended",
         "_held",
@@ -52,6 +62,7 @@ class Connection:
         self._decoders: dict[Direction, MmsStreamDecoder] = {}
         self._http: HttpDecoder | None = None
         self._ended = [False, False]
+        self._closed = [False, False]
         self._reset = False
 
     @property
@@ -82,8 +93,9 @@ class Connection:
         for side in (0, 1):
             mine = np.flatnonzero(packets.direction == side)
             wrong = None if doubtful is None else doubtful[mine]
-            stream, start = self._streams[side], packets.start.take(mine)
-            items.append(stream.push(rows.take(mine), packets.data, start, wrong))
+            stream, start, seen = self._streams[side], packets.start.take(mine), rows.take(mine)
+            self._closed[side] |= bool((seen["flags"] & FIN).any())
+            items.append(stream.push(seen, packets.data, start, wrong))
         self._watch.see(packets, checks, [stream.origin for stream in self._streams])
         for side in (0, 1):  # only now is known what was acknowledged of a hole
             self._held[side].extend(self._watch.items(side, items[side]))
@@ -146,15 +158,17 @@ class Connection:
         first = [self._first_bytes(side) for side in (0, 1)]
         found = [detect(part) for part in first]
         protocol = found[0] or found[1]
-        if protocol is None:
-            longest = max(len(part) for part in first)
-            if final or longest >= RECOGNITION_LIMIT:
-                self.hopeless = True
+        if protocol is not None:
+            self._client = self._client_side(protocol, first)
+        elif final or self._over() or max(len(part) for part in first) >= RECOGNITION_LIMIT:
+            protocol = self._by_structure()
+            self.hopeless = protocol is None
+            if self.hopeless:
                 for held in self._held:
                     held.clear()
+        if protocol is None:
             return False
         self.protocol = protocol
-        self._client = self._client_side(protocol, first)
         # Inside a connection whose SYN was not captured the framing has to be found first.
         client_start = self._streams[self._client].saw_start
         server_start = self._streams[1 - self._client].saw_start
@@ -166,6 +180,33 @@ class Connection:
                 "server": MmsStreamDecoder("server", from_start=server_start),
             }
         return True
+
+    def _over(self) -> bool:
+        """Whether the connection ends before it was recognised. What waits behind holes is then taken."""
+        over = self._reset or all(
+            self._closed[side] for side in (0, 1) if self._held[side] or self._closed[side]
+        )
+        over &= self._reset or any(self._closed)
+        if over:
+            for side in (0, 1):
+                self._held[side].extend(self._streams[side].finish())
+        return over
+
+    def _by_structure(self) -> Protocol | None:
+        """Recognise media whose beginning was not captured; the side that sends them is the server's."""
+        for side in (0, 1):
+            if self._streams[side].saw_start:
+                continue
+            data = np.frombuffer(self._first_bytes(side), dtype=np.uint8)
+            found = None
+            if find_data_packets(data) >= 0:
+                found = Protocol.MMS
+            elif find_framing(data) is not None or find_asf_packets(data) is not None:
+                found = Protocol.HTTP
+            if found is not None:
+                self._client = 1 - side
+                return found
+        return None
 
     def _first_bytes(self, side: int) -> bytes:
         parts: list[bytes] = []
@@ -189,9 +230,7 @@ class Connection:
 
 def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
     if protocol is Protocol.HTTP:
-        if detect(first) is not Protocol.HTTP:
-            return None
-        return HTTP_RESPONSE.search(first[:4096]) is None
+        return says_request(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

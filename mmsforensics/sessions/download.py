@@ -1,7 +1,8 @@
 """A progressive download of an ASF file over HTTP: the file as downloaded.
 
 Without a hole the faithful file is the body, byte for byte. Behind a hole only whole ASF packets are
-taken, so that nothing stands in the file at a place where it was not.
+taken, so that nothing stands in the file at a place where it was not. Of a body whose beginning was not
+captured the packets are taken, where their fixed size shows them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.asf import parse_header, salvage, walk_packets
-from mmsforensics.protocols import Body, BodyEnd
+from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
-from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
+from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION, StreamBuffer
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
 from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins, salvaged_block
@@ -255,3 +256,57 @@ class Download:
         self._writer.write(MediumBlock(data, np.empty(0, dtype=MEDIA_PACKET), where))
         self._file_size += n
         self._buffer.consume(n)
+
+
+class MiddleOfDownload:
+    """One HTTP body whose beginning was not captured, with ASF packets of one size in it."""
+
+    def __init__(self) -> None:
+        self._buffer = StreamBuffer()
+        self._next = 0
+        self._phase = 0
+        self._size = 0
+
+    def body(self, message: Body) -> DataPackets | None:
+        """Take a stretch of the body; returns the packets that are whole."""
+        buffer = self._buffer
+        if message.offset > self._next:
+            buffer.clear(message.offset)
+        self._next = message.offset + len(message.data)
+        buffer.append(message.offset, message.data, message.pieces)
+        if not self._size:
+            found = find_asf_packets(buffer.data)
+            if found is None:
+                return None
+            self._phase, self._size = buffer.offset + found[0], found[1]
+        block = self._packets(message)
+        buffer.settle()
+        return block
+
+    def _packets(self, message: Body) -> DataPackets | None:
+        buffer, size = self._buffer, self._size
+        skip = (self._phase - buffer.offset) % size
+        if skip > len(buffer.data):
+            return None
+        buffer.consume(skip)
+        n = len(buffer.data) // size
+        start = np.arange(n, dtype=np.int64) * size
+        data, base, pieces = buffer.data[: n * size], buffer.offset, buffer.pieces
+        # Behind the last packet stands an index, at places where packets would be.
+        start = start[(data[start] == ASF_BEGIN[0]) & (data[start + 1] == 0) & (data[start + 2] == 0)]
+        packets = np.zeros(len(start), dtype=DATA_PACKET)
+        packets["start"], packets["size"], packets["location"] = start, size, UNKNOWN_LOCATION
+        if len(start):
+            packets["first_frame"], packets["frame"], packets["ts"] = spans(
+                start + base, np.full(len(start), size, dtype=np.int64), pieces
+            )
+        buffer.consume(n * size)
+        if not len(start):
+            return None
+        return DataPackets(
+            at=message.at, kind="D", packets=packets, data=data, base=base, pieces=pieces, inferred=True
+        )
+
+
+ASF_BEGIN = b"\x82\0\0"
+"""How a packet with error correction data begins [ASF 5.2.1]."""

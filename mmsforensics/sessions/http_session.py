@@ -28,7 +28,7 @@ from mmsforensics.protocols import (
     StreamEnd,
     WmspPacket,
 )
-from mmsforensics.sessions.download import Download
+from mmsforensics.sessions.download import Download, MiddleOfDownload
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.story import Story
@@ -51,13 +51,14 @@ FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
 class Exchange:
     """A request and its response."""
 
-    __slots__ = ("download", "request", "response", "story", "told", "unheard")
+    __slots__ = ("download", "middle", "request", "response", "story", "told", "unheard")
 
     def __init__(self) -> None:
         self.request: Request | None = None
         self.response: Response | None = None
         self.story: Story | None = None
         self.download: Download | None = None
+        self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
         self.unheard: list[Hole | Malformed | Overlap] = []
 
@@ -268,6 +269,9 @@ class HttpSessions:
                     "HttpRequestBody", message.at, {"length": len(message.data), "text": text}
                 )
             return
+        if message.number < 0:
+            self._middle(exchange, message)
+            return
         if message.offset == 0 and message.data[:16].tobytes() == ASF_HEADER_GUID:
             story = self._attribute(exchange, "http")
             exchange.download = Download(story.recorder, story.number, exchange.target)
@@ -281,6 +285,13 @@ class HttpSessions:
         story.media_bytes += exchange.download.bytes - before[1]
         story.saw(message.at)
         story.advance("Media")
+
+    def _middle(self, exchange: Exchange, message: Body) -> None:
+        if exchange.middle is None:
+            exchange.middle = MiddleOfDownload()
+        block = exchange.middle.body(message)
+        if block is not None:
+            self._attribute(exchange, "http").media(block)
 
     def _body_end(self, message: BodyEnd) -> None:
         if message.at.direction == "client":

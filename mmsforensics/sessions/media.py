@@ -12,9 +12,16 @@ from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
-from mmsforensics.sessions.medium import MediumBlock, media_rows, origins, packet_block, salvaged_block
-from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
-from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, verdict
+from mmsforensics.sessions.medium import (
+    MediumBlock,
+    bare_block,
+    media_rows,
+    origins,
+    packet_block,
+    salvaged_block,
+)
+from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, verdict
 from mmsforensics.streams import PIECE
 
 ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -162,7 +169,7 @@ def count_missing(flags, location, state, found):
 
 
 class Medium:
-    """The faithful file of one content, as it is recovered."""
+    """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
     __slots__ = (
         "_counted",
@@ -234,6 +241,11 @@ class Medium:
         self._first_location = -1
         self._datagrams = False
 
+    @property
+    def bare(self) -> bool:
+        """Whether no header was captured: the packets are kept as they were on the wire."""
+        return not self.header_bytes
+
     def hole(self, message: Hole | Malformed) -> None:
         """Take note of a hole in the stream, or of its edge, and of the packets it is known to hurt."""
         self._open_hole = True
@@ -298,13 +310,17 @@ class Medium:
 
     def _append(self, packets: NDArray[np.void], block: DataPackets) -> None:
         fitting = packets["size"] <= self.packet_size
-        if not fitting.all():
+        if not self.bare and not fitting.all():
             self.rejected += int(np.count_nonzero(~fitting))
             packets = packets[fitting]
         if not len(packets):
             return
         writer = self._open()
-        laid = packet_block(packets, block.data, block.base, block.pieces, self.packet_size, self._file_size)
+        where = block.data, block.base, block.pieces
+        if self.bare:
+            laid = bare_block(packets, *where, self._file_size)
+        else:
+            laid = packet_block(packets, *where, self.packet_size, self._file_size)
         writer.write(laid)
         self._file_size += len(laid.data)
         self.unsound += int(np.count_nonzero(laid.packets["sound"] == 0))
@@ -344,18 +360,37 @@ class Medium:
         self._open_hole = False
 
     def _open(self) -> MediumWriter:
-        """Begin the file with its first media packet: a header alone is no medium."""
+        """Begin the file with its first media packet: a header alone is none yet."""
         if self._writer is None:
-            self._writer = self._recorder.open_medium(self._session, self.header_bytes, self.name)
+            self._writer = self._begin("packets" if self.bare else "faithful")
+            self._flush_salvaged(self._writer)
+        return self._writer
+
+    def _begin(self, kind: MediumKind) -> MediumWriter:
+        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind)
+        if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
             provenance = origins(
                 starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces
             )
-            self._writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
+            writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
-            self._flush_salvaged(self._writer)
-        return self._writer
+        return writer
+
+    def keep_header(self) -> None:
+        """Record the header alone: the session ends, and no packet of the medium was captured."""
+        writer = self._begin("header")
+        writer.close(
+            MediumSummary(
+                packets=0,
+                packets_missing=0,
+                complete=False,
+                ended=False,
+                verdict=HEADER_ONLY,
+                reasons=(Reason("no packets", REASONS["no packets"]),),
+            )
+        )
 
     def _reorder(self, block: DataPackets) -> None:
         """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
@@ -452,7 +487,7 @@ class Medium:
             unseen, never_sent = 0, unseen  # nothing behind the last packet can have been lost
         else:
             never_sent = 0
-        told = ended and not self.rejected and not unseen
+        told = ended and not self.bare and not self.rejected and not unseen
         complete = told and not missing and not self._open_hole
         bounded = told and (self._reaches_end or not self._open_hole)
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)

@@ -1,7 +1,8 @@
 """From Data packets to the bytes of the faithful file, each with its origin.
 
 The faithful file is the ASF header exactly as streamed, then the data packets in the order of sending,
-each padded with zero bytes to the packet length that the header declares.
+each padded with zero bytes to the packet length that the header declares. Where the header was not captured
+the packets stand one behind the other as they were on the wire.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import NEW, Salvaged, walk_packets
 from mmsforensics.protocols import CutPacket
+from mmsforensics.streams.flows import gather
 
 MEDIA_PACKET = np.dtype(
     [
@@ -46,6 +48,10 @@ PROVENANCE = np.dtype(
 )
 
 
+PADDED_AT_ONCE = 4 << 20
+"""Bytes of packets padded at once to be parsed: hostile packets are one large among many small ones."""
+
+
 class Origin(IntEnum):
     """Where bytes of a recovered file come from."""
 
@@ -61,7 +67,7 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediumBlock:
-    """Bytes to append to a faithful file."""
+    """Bytes to append to the file of a medium."""
 
     data: NDArray[np.uint8]
     packets: NDArray[np.void]
@@ -71,7 +77,8 @@ class MediumBlock:
 
 
 @njit(cache=True, nogil=True)
-def _pad(data, start, size, packet_size, out):
+def pad(data, start, size, packet_size, out):
+    """Lay ``data[start[i]:start[i] + size[i]]`` into `out` at a stride of `packet_size`, zeros behind."""
     for i in range(len(start)):
         at, begin, n = np.uint64(i * packet_size), np.uint64(start[i]), np.uint64(size[i])
         for k in range(n):
@@ -193,7 +200,7 @@ def packet_block(
     start = np.ascontiguousarray(packets["start"])
     size = packets["size"].astype(np.int64)
     out = np.empty(n * packet_size, dtype=np.uint8)
-    _pad(data, start, size, packet_size, out)
+    pad(data, start, size, packet_size, out)
     rows = media_rows(packets)
     rows["file_offset"] = file_offset + np.arange(n, dtype=np.int64) * packet_size
     parsed = walk_packets(out, packet_size)
@@ -235,6 +242,39 @@ def _salvaged_origins(
     if at < packet_size:
         parts.append(np.array([(file_offset + at, packet_size - at, 0, 0, Origin.PADDING)], dtype=PROVENANCE))
     return np.concatenate(parts)
+
+
+def bare_block(
+    packets: NDArray[np.void],
+    data: NDArray[np.uint8],
+    base: int,
+    pieces: NDArray[np.void],
+    file_offset: int,
+) -> MediumBlock:
+    """Lay Data packets whose header is not known one behind the other, as they were on the wire.
+
+    Parameters are those of `packet_block`; there is one packet at least. To be parsed, a packet is padded to
+    the longest of the block: send time and duration stand at its begin.
+    """
+    start = np.ascontiguousarray(packets["start"])
+    size = packets["size"].astype(np.int64)
+    rows = media_rows(packets)
+    offsets = np.cumsum(size) - size
+    rows["file_offset"] = file_offset + offsets
+    out = np.empty(int(size.sum()), dtype=np.uint8)
+    gather(data, start, size, out)
+    longest = int(size.max())
+    at_once = PADDED_AT_ONCE // longest + 1
+    for begin in range(0, len(packets), at_once):
+        part = slice(begin, min(begin + at_once, len(packets)))
+        padded = np.empty((part.stop - begin) * longest, dtype=np.uint8)
+        pad(data, start[part], size[part], longest, padded)
+        parsed = walk_packets(padded, longest)
+        rows["send_time_ms"][part], rows["duration_ms"][part] = parsed["send_time_ms"], parsed["duration_ms"]
+        rows["sound"][part] = parsed["ok"]
+    where = origins(start + base, size, 0, 0, pieces)
+    where["file_offset"] = file_offset + np.cumsum(where["length"]) - where["length"]
+    return MediumBlock(out, rows, where)
 
 
 def media_rows(packets: NDArray[np.void]) -> NDArray[np.void]:

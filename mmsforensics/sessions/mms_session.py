@@ -64,8 +64,15 @@ class MmsSession:
         self._awaiting = True
         self._header_incarnation = -1
         self._asked_udp = False
+        self._answered = False  # whether any word of the server was captured
         self._stopping = False
         self._host = ""
+
+    def take_datagrams(self, port: int) -> None:
+        """Take UDP data at `port` for this session's, although the request for them was not captured."""
+        self.udp_port = port
+        self.story.transport = "mmsu"
+        self._set_url()
 
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""
@@ -88,6 +95,7 @@ class MmsSession:
         fields = message.fields
         details = {"mid": message.mid, "size": message.size, **fields}
         hr = fields.get("hr", 0)
+        self._answered |= message.at.direction == "server"
         failed = isinstance(hr, int) and bool(hr & 0x80000000)
         match message.name:
             case "Connect":
@@ -102,6 +110,8 @@ class MmsSession:
                 self._header_incarnation = incarnation & 0xFF if isinstance(incarnation, int) else -1
             case "StartPlaying" | "StartStriding":
                 self._stopping = False
+                if self.udp_port is not None and not self._answered:  # else it would not come to this
+                    self.take_datagrams(self.udp_port)
             case "StopPlaying":
                 self._stopping = True
                 self.story.stopped_at = message.at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from mmsforensics.sessions.medium import MediumBlock
 from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
+
+MediumKind = Literal["faithful", "packets", "header"]
+"""What of a medium was captured: header and packets, packets alone, or the header alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class SessionSummary:
     number: int
     """Order in which sessions began, from 1."""
     proto: int
-    """Of the flow that carried the control messages: 6 TCP."""
+    """Of the flow that carried the control messages: 6 TCP; 17 UDP where only data were captured."""
     transport: str
     client_ip: bytes
     client_port: int
@@ -85,7 +88,7 @@ class MediumWriter(Protocol):
     """Takes one medium as it is recovered."""
 
     def write(self, block: MediumBlock) -> None:
-        """Append bytes to the faithful file, with the packets and origins that go with them."""
+        """Append bytes to the file, with the packets and origins that go with them."""
 
     def salvage(self, block: MediumBlock) -> None:
         """Take packets with what was wholly seen of hurt ones: they go to the playable file alone.
@@ -106,11 +109,10 @@ class Recorder(Protocol):
     def event(self, session: int, event: Event) -> None:
         """Record an event of session number `session`."""
 
-    def open_medium(self, session: int, header: bytes, name: str) -> MediumWriter:
-        """Begin a medium; `name` is what the client asked for."""
-
-    def stray_packets(self, session: int, block: MediumBlock) -> None:
-        """Record media packets for which no header is known."""
+    def open_medium(
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+    ) -> MediumWriter:
+        """Begin a medium; `name` is what the client asked for, `header` is empty when none was captured."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that look like MMS data and belong to no session seen."""

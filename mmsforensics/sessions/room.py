@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol, decode_datagrams
 from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
@@ -32,7 +33,8 @@ JOIN_WITHIN_NS = 60_000_000_000
 once; a minute leaves room for a slow one, and keeps two viewings of one URL apart."""
 
 HELD_LIMIT = 4 << 20
-"""Bytes of UDP data held for a control connection that is recognised later."""
+"""Bytes of UDP data held for a control connection that is recognised later; beyond it they are taken for a
+session whose control was not captured, if they agree."""
 
 Heard = tuple[int, int, int, Message]
 
@@ -50,6 +52,7 @@ class SessionRoom:
         self._mms: dict[int, MmsSession] = {}
         self._http: dict[int, HttpSessions] = {}
         self._done: set[int] = set()
+        self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
@@ -73,10 +76,16 @@ class SessionRoom:
                 _add(heard, uid, connection.feed(packets))
                 if connection.hopeless:
                     self._forget(uid)
+                    self._given_up.append(uid)
             else:
                 watch.see(packets, watch.checks(packets))
             self._report(watch)
         self._dispatch(heard)
+
+    def given_up(self) -> list[int]:
+        """Flows that turned out to be nothing known since the last call."""
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     def _report(self, watch: FlowWatch) -> None:
         """Hand on what is odd about a flow's traffic."""
@@ -92,8 +101,7 @@ class SessionRoom:
         for uid, connection in self._connections.items():
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
-        for _, _, block in self._held:
-            self._recorder.unclaimed(_frames(block))
+        self._adopt()
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -209,8 +217,46 @@ class SessionRoom:
             session.handle(message)
             return
         self._held.append((flow, receiver, message))
-        while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self._recorder.unclaimed(_frames(self._held.pop(0)[2]))
+        if sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Datagrams that no control connection claims: those that agree among themselves are media."""
+        held, self._held = self._held, []
+        streams: dict[tuple[int, Endpoint], list[DataPackets | CutPacket]] = {}
+        for flow, receiver, block in held:
+            streams.setdefault((flow.uid, receiver), []).append(block)
+        flows = {flow.uid: flow for flow, _, _ in held}
+        for (uid, receiver), blocks in streams.items():
+            packets = [block.packets for block in blocks if isinstance(block, DataPackets)]
+            if not packets or not agree(np.concatenate(packets)):
+                self._recorder.unclaimed(np.concatenate([_frames(block) for block in blocks]))
+                continue
+            session = self._without_control(flows[uid], receiver)
+            self._carries(uid, session.story)
+            self._seen_as[uid] = (Protocol.MMS.value, receiver)
+            for block in blocks:
+                session.handle(block)
+
+    def _without_control(self, flow: Flow, receiver: Endpoint) -> MmsSession:
+        """The session of datagrams that nobody asked for: the only one that may be it, or a new one."""
+        sender = flow.a if receiver == flow.b else flow.b
+        ends = receiver.address, sender.address
+        known = [
+            s
+            for s in self._mms.values()
+            if s.udp_port is None
+            and s.story.received == 0
+            and (s.story.client.address, s.story.server.address) == ends
+        ]
+        if len(known) == 1:
+            session = known[0]
+        else:
+            session = MmsSession(self._new_story(receiver, sender, flow.first_frame))
+            session.story.proto = UDP
+            self._mms[_udp_key(flow, int(receiver == flow.b))] = session
+        session.take_datagrams(receiver.port)
+        return session
 
     def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
         """The session that asked for UDP data at this endpoint: the newest, if several did."""
@@ -253,6 +299,16 @@ def _frames(message: DataPackets | CutPacket) -> NDArray[np.int64]:
     if isinstance(message, DataPackets):
         return message.packets["frame"].astype(np.int64)
     return np.array([message.at.frame], dtype=np.int64)
+
+
+def agree(packets: NDArray[np.void]) -> bool:
+    """Whether Data packets agree as a stream: most follow the one before by sequence and LocationId."""
+    flags, location, incarnation = (
+        np.diff(packets[name].astype(np.int64)) for name in ("flags", "location", "incarnation")
+    )
+    links = ((flags == 1) | (flags == -255)) & (location > 0) & (location <= LARGEST_STEP)
+    count = int(np.count_nonzero(links & (incarnation == 0)))
+    return len(packets) >= LINKS and count >= max(LINKS - 1, len(links) // 2)
 
 
 def _udp_key(flow: Flow, side: int) -> int:

@@ -11,7 +11,6 @@ from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Over
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import HeaderParts, Medium
-from mmsforensics.sessions.medium import PROVENANCE, MediumBlock, media_rows
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
@@ -42,6 +41,8 @@ class Story:
         self.client = client
         self.server = server
         self.first_frame = first_frame
+        self.proto = 6
+        """Of the flow that carried the control messages, or where these were not captured, the data."""
         self.transport = ""
         self.url = ""
         self.client_version = ""
@@ -59,6 +60,8 @@ class Story:
         self.acked_unseen: int | None = None
         self.seen_unacked: int | None = None
         self.stray = 0
+        self._unplayed: list[Medium] = []
+        self._played: set[bytes] = set()
         self._last_packet: tuple[At, int] | None = None
         self._closed_by: list[tuple[int, str, str]] = []
         self.failure = ""
@@ -192,30 +195,25 @@ class Story:
         self.stopped_at = None
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
-        if self.medium is None or self.medium.packet_size == 0:
-            self._without_header(block, here)
-            return
-        if self.medium.packets == 0 and self._last_packet is None:
+        medium = self.medium
+        if medium is None or (medium.packet_size == 0 and not medium.bare):
+            medium = self._without_header(here, len(block.packets))
+        elif not medium.bare and medium.packets == 0 and self._last_packet is None:
             self.tell("FirstMediaPacket", here, {"location": int(first["location"])})
-        self.medium.add(block)
+        medium.add(block)
         end = At(
             direction=block.at.direction, offset=block.at.offset, frame=int(last["frame"]), ts=int(last["ts"])
         )
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
 
-    def _without_header(self, block: DataPackets, here: At) -> None:
-        if not self.stray:
-            self.tell("MediaWithoutHeader", here, {"packets": len(block.packets)})
-        self.stray += len(block.packets)
-        self.recorder.stray_packets(
-            self.number,
-            MediumBlock(
-                np.empty(0, dtype=np.uint8),
-                media_rows(block.packets),
-                np.empty(0, dtype=PROVENANCE),
-            ),
-        )
+    def _without_header(self, here: At, packets: int) -> Medium:
+        """Begin a medium of packets alone: its header was not captured, or does not say their size."""
+        self.close_medium()
+        self.tell("MediaWithoutHeader", here, {"packets": packets})
+        name = self.content_name or self.url
+        self.medium = Medium(self.recorder, self.number, HeaderParts(), name, self.packet_size_hint)
+        return self.medium
 
     def delivered(self, word: tuple[int, int] | None) -> None:
         """Take the client's word of one of the session's connections.
@@ -236,6 +234,10 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended, endings=(ending,))
+        if medium.packets:
+            self._played.add(medium.header_bytes)
+        elif not medium.bare:
+            self._unplayed.append(medium)
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
@@ -259,12 +261,16 @@ class Story:
         return Reason(word, REASONS[word])
 
     def finish(self) -> None:
-        """Finish the session."""
+        """Finish the session; a header that was never played is kept by itself, once."""
         self.close_medium()
+        for medium in self._unplayed:
+            if medium.header_bytes not in self._played:
+                medium.keep_header()
+                self._played.add(medium.header_bytes)
         self.recorder.session(
             SessionSummary(
                 number=self.number,
-                proto=6,
+                proto=self.proto,
                 transport=self.transport,
                 client_ip=self.client.address,
                 client_port=self.client.port,

@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     "packets not counted": "the server does not count its packets: what is missing is told by holes alone",
     "packets too large": "packets larger than the header allows; they are left out",
     "packets unsound": "packets in the file that do not parse as ASF data packets",
+    "no packets": "no media packet was captured",
     "joined a live stream": "the header is one of a live stream: what came before was never sent",
     "starts inside": "the first packet is not number 0: the start was not asked for, or not captured",
     "declares more packets": "the header declares more packets than the last one's number tells",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,14 +179,30 @@ class FlowTable:
         self._purge(int(rows["frame"][0]) if len(rows) else 0)
 
     def finish(self) -> Iterator[FlowPackets]:
-        """Yield the packets to decode that are left; no more come."""
+        """Yield the packets to decode that are left; no more come.
+
+        So are those kept of flows whose beginning was not captured and that are still undecided.
+        """
         yield from self._gathered()
         self._gathering = Gathering(0)
+        uids = np.unique(np.concatenate([kept.uids for kept in self._pool] or [_no_frames()]))
+        index = self._index_of(uids)
+        uids, flows = uids[index >= 0], self._flows[index[index >= 0]]
+        middle = (flows["state"] == tracking.UNDECIDED) & ~flows["syn"].any(axis=1)
+        middle &= flows["scanned"].max(axis=1, initial=0) >= tracking.LEAST_LOOK
+        for uid in uids[middle].tolist():
+            self._known[uid] = self._describe(uid)
+            yield from self._from_pool(uid)
 
     def _gathered(self) -> Iterator[FlowPackets]:
         for mine in self._gathering.hand_on():
             yield from self._beginnings.pop(mine.uid, ())
             yield FlowPackets(self._known[mine.uid], mine.rows, mine.direction, mine.data, mine.start)
+
+    def give_up(self, uids: Iterable[int]) -> None:
+        """Let flows go for good that turned out to be nothing known: their packets are no longer yielded."""
+        index = self._index_of(np.array(list(uids), dtype=np.int64))
+        self._flows["state"][index[index >= 0]] = tracking.UNWANTED
 
     def _track(
         self,

@@ -6,6 +6,8 @@ Rules of this file:
   begins a new flow (port reuse);
 * the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
   turn wanted at any later message and is therefore never let go;
+* a flow whose SYN was not captured and that shows no signature is handed on once, to be looked at by its
+  structure, and let go for good when nothing is found;
 * the limits stand in this file, because Numba's cache does not see a change of constants elsewhere;
 * the table is bounded; what is evicted is forgotten, and begins anew when it is seen again.
 """
@@ -29,7 +31,12 @@ PLAIN_LIMIT: Final = 1024
 begin like HTTP is let go. MMS shows its own in the first 16, behind whatever a proxy asks first."""
 
 MIDSTREAM_LIMIT: Final = 1 << 18
-"""The same for a flow whose SYN was not captured: a server pings about every 30 s [MS-MMSP 3.2.2]."""
+"""The same for a flow whose SYN was not captured: a server pings about every 30 s [MS-MMSP 3.2.2]. It is then
+handed on, to be recognised by its structure or given up for good."""
+
+LEAST_LOOK = 256
+"""Bytes of a direction that a flow without its SYN must have to be looked at when it closes: a chain of media
+packets is longer."""
 
 DATAGRAM_TRIES: Final = 16
 """Datagrams of a UDP flow looked at before it is let go."""
@@ -273,6 +280,14 @@ def _looks_like_mms_datagram(data, start, n, wire):
 
 
 @njit(cache=True, nogil=True)
+def _without_beginning(flow):
+    """Whether no SYN of the flow was captured, and enough of it to look at."""
+    if flow["syn"][0] or flow["syn"][1]:
+        return False
+    return flow["scanned"][0] >= LEAST_LOOK or flow["scanned"][1] >= LEAST_LOOK
+
+
+@njit(cache=True, nogil=True)
 def track(
     rows,
     begin,
@@ -423,6 +438,9 @@ def track(
             # Of acknowledgements those of bytes that are still being searched.
             if tcp_flags & (FIN | RST | SYN) or flow["budget"][1 - d] > 0:
                 action[i] = KEEP
+            if tcp_flags & (FIN | RST) and state == UNDECIDED and _without_beginning(flow):
+                flow["state"] = WANTED
+                action[i] = DELIVER
             continue
         first = flow["syn"][d] and row["seq"] == np.uint32(flow["isn"][d] + np.uint32(1))
         if first and state == UNDECIDED and _is_other(data, start, n):
@@ -472,8 +490,13 @@ def track(
         if restart:
             flow["epoch"] = row["frame"]
         if flow["state"] == UNDECIDED:
-            limit = PLAIN_LIMIT if (flow["syn"][0] or flow["syn"][1]) else MIDSTREAM_LIMIT
-            if flow["scanned"][d] > limit:
-                flow["state"] = UNWANTED
-                action[i] = DROP
+            if flow["syn"][0] or flow["syn"][1]:
+                if flow["scanned"][d] > PLAIN_LIMIT:
+                    flow["state"] = UNWANTED
+                    action[i] = DROP
+            elif flow["scanned"][d] > MIDSTREAM_LIMIT or (
+                tcp_flags & (FIN | RST) and _without_beginning(flow)
+            ):
+                flow["state"] = WANTED
+                action[i] = DELIVER
     return len(rows), count, next_uid

@@ -10,6 +10,8 @@ from peers.asf_file import AsfFile
 from peers.recorder import frames_of, write_conversation
 from test_mms import events, faithful_files, rows
 
+import mmsforensics
+
 REQUEST = b"GET /film.wmv HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: wget\r\n\r\n"
 
 
@@ -79,3 +81,35 @@ def test_a_hole_costs_the_packets_it_touches_and_no_other(film, analyzed, tmp_pa
     assert len(asf.packets) - len(have) == medium["packets_missing"]
     assert 2 <= medium["packets_missing"] <= 4
     assert events(case).count("Gap") == 2
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_download_whose_beginning_was_not_captured(film, tmp_path, share):
+    """Its packets are known by their fixed size, and made playable with the header of another download."""
+    body = Path(film).read_bytes()
+    frames = frames_of(conversation(body), server=("192.0.2.10", 80))
+    later = frames_of(
+        conversation(body),
+        server=("192.0.2.10", 80),
+        client=("192.0.2.20", 40009),
+        start_ns=1_800_000_000 * 10**9,
+    )
+    whole = rows(
+        mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames)], out=tmp_path / "a"), "media_packets"
+    )
+    first = whole[int(len(whole) * share)]["first_frame"] + 1
+    case = mmsforensics.analyze(
+        [write_pcap(tmp_path / "b.pcap", frames[first - 1 :] + later)], out=tmp_path / "b"
+    )
+    (medium,) = rows(case, "media", kind="packets")
+    inside = [p for p in whole if p["first_frame"] >= first]
+    packets = AsfFile.read(film).packets[-len(inside) :]
+    assert (case.path / medium["path"]).read_bytes() == b"".join(packets)
+    found = rows(case, "media_packets", media_id=medium["media_id"])
+    assert [p["send_time_ms"] for p in found] == [p["send_time_ms"] for p in inside]
+    assert {p["packet_number"] for p in found} == {None}, "its number in the file is not known"
+    (playable,) = rows(case, "media", kind="playable")
+    assert (playable["header_proof"], playable["packets"]) == ("proven", len(packets))
+    (session,) = rows(case, "sessions", session_id=medium["session_id"])
+    assert (session["transport"], session["server_ip"]) == ("http", "192.0.2.10")
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []

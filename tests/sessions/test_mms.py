@@ -12,6 +12,8 @@ from peers.media import demux
 from peers.mmst_server import MmstOptions, MmstServer, transcript
 from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
 
+import mmsforensics
+
 
 def rows(case, table, **equal):
     found = case.arrow(table).to_table().to_pylist()
@@ -175,9 +177,41 @@ def test_a_capture_that_begins_in_the_middle_lists_the_packets_it_holds(film, an
     numbers = [n for n, _ in segment.packets]
     assert [p["packet_number"] for p in packets] == numbers[-len(packets) :]
     assert len(packets) > (1 - begin) * len(numbers) * 0.7
-    assert rows(case, "media") == [], "without a header there is no medium yet"
+    (medium,) = rows(case, "media")
+    assert (medium["kind"], medium["packets"], medium["complete"]) == ("packets", len(packets), False)
+    payloads = [payload for _, payload in segment.packets][-len(packets) :]
+    assert (case.path / medium["path"]).read_bytes() == b"".join(payloads), "as they were on the wire"
+    offsets = [sum(map(len, payloads[:i])) for i in range(len(payloads))]
+    assert [(p["media_id"], p["file_offset"]) for p in packets] == [(medium["media_id"], o) for o in offsets]
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
     assert "MediaWithoutHeader" in events(case)
     assert session["packets_received"] == len(packets)
+
+
+def test_a_header_that_was_never_played_is_kept_by_itself(film, analyzed, tmp_path):
+    conversation, (segment,) = transcript({"film.wmv": film})
+    frames = frames_of(conversation)
+    described = next(i for i, (frame, _) in enumerate(frames) if segment.header[-200:] in frame) + 1
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames[:described]))
+    (medium,) = rows(case, "media")
+    assert (medium["kind"], medium["packets"], medium["complete"]) == ("header", 0, False)
+    assert (medium["title"], medium["author"]) == ("Film", "Somebody")
+    assert (case.path / medium["path"]).read_bytes() == segment.header
+    assert {s["media_id"] for s in rows(case, "media_streams")} == {medium["media_id"]}
+    assert rows(case, "sessions")[0]["outcome"] == "header only"
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+
+
+def test_a_header_that_is_played_later_leaves_no_row_of_its_own(film, analyzed, tmp_path):
+    """The player asks for the file and its header twice, as some do, and plays the second time."""
+    conversation, (segment,) = transcript({"film.wmv": film})
+    opens = next(i for i, (side, data) in enumerate(conversation) if side == "c" and b"f\0i\0l\0m" in data)
+    header = next(i for i, (side, data) in enumerate(conversation) if segment.header[-64:] in data) + 1
+    twice = conversation[:header] + conversation[opens:]
+    case = analyzed(write_conversation(tmp_path / "a.pcap", twice))
+    assert faithful_files(case) == [faithful(segment)]
+    assert "header" not in {m["kind"] for m in rows(case, "media")}
+    assert events(case).count("AsfHeader") == 2
 
 
 def test_a_capture_of_one_side_only(film, analyzed, tmp_path):

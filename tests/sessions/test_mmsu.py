@@ -71,10 +71,21 @@ def test_a_datagram_cut_by_the_snapshot_length_is_left_out(sample_case, analyzed
     assert session["packets_missing"] == 1
 
 
-def test_data_without_its_control_connection_are_counted_not_guessed(analyzed, tmp_path):
+def test_data_without_their_control_connection_are_a_session_where_they_agree(analyzed, tmp_path):
     found = read_pcap(CAPTURE)
     case = analyzed(write_pcap(tmp_path / "a.pcap", [found[i] for i in media_of(found)]))
+    (session,) = rows(case, "sessions")
+    assert (session["transport"], session["client_ip"]) == ("mmsu", "192.0.2.20")
+    (medium,) = rows(case, "media")
+    assert (medium["kind"], medium["packets"]) == ("packets", 179)
+    (capture,) = rows(case, "captures")
+    assert capture["unclaimed_datagrams"] == 0
+
+
+def test_data_without_their_control_connection_are_counted_where_they_do_not_agree(analyzed, tmp_path):
+    found = read_pcap(CAPTURE)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", [found[i] for i in media_of(found)[::10]]))
     assert rows(case, "sessions") == []
     (capture,) = rows(case, "captures")
-    assert capture["unclaimed_datagrams"] == 179
+    assert capture["unclaimed_datagrams"] == 18
     assert events(case) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from builders import read_pcap, write_pcap
@@ -13,6 +14,8 @@ from peers.media import demux
 from peers.mmsh_server import MmshOptions, MmshServer, transcript, transcripts
 from peers.recorder import Recorder, write_conversation, write_conversations
 from test_mms import events, faithful_files, rows
+
+import mmsforensics
 
 OPTIONS = {
     "usual": MmshOptions(),
@@ -125,3 +128,36 @@ def test_ffmpeg_plays_from_the_server_and_the_exchange_comes_back(film, analyzed
     sent = [s for s in server.sent if s.packets]
     assert faithful_files(case) == [faithful(s) for s in sent]
     assert len(rows(case, "sessions")) == 1
+
+
+@pytest.mark.parametrize("share", [0.35, 0.6])
+@pytest.mark.parametrize("limit", [None, 7, 1500, 100_000])
+def test_a_body_whose_response_was_not_captured(film, tmp_path, limit, share):
+    """Framing is found in the middle of a body, whole, in tiny chunks, in usual ones, in very large ones."""
+    options = MmshOptions(chunked="never" if limit is None else "always", chunk_limit=limit or 1)
+    conversation, segments = transcript({"film.wmv": film}, options, packet_pair=False)
+    path = write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80), mss=1460)
+    packets = rows(mmsforensics.analyze([path], out=tmp_path / "whole"), "media_packets")
+    first = packets[int(len(packets) * share)]["first_frame"] + 1
+    frames = read_pcap(Path(path))[first - 1 :]
+    case = mmsforensics.analyze([write_pcap(tmp_path / "b.pcap", frames)], out=tmp_path / "part")
+    found = rows(case, "media_packets")
+    inside = [p["packet_number"] for p in packets if p["first_frame"] >= first]
+    assert [p["packet_number"] for p in found] == inside
+    (medium,) = rows(case, "media")
+    sent = dict(next(s for s in segments if s.packets).packets)
+    assert (case.path / medium["path"]).read_bytes() == b"".join(sent[n] for n in inside)
+
+
+def test_a_response_lost_in_a_hole(film, analyzed, tmp_path):
+    """The SYN was captured, the head of the Play response was not, and an answer follows the media."""
+    conversation, segments = transcript({"film.wmv": film})
+    frames = read_pcap(Path(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 80))))
+    heads = [i for i, (frame, _) in enumerate(frames) if frame[54:59] == b"HTTP/"]
+    play = next(i for i in heads if b"x-mms-framed" in frames[i][0])
+    case = analyzed(write_pcap(tmp_path / "b.pcap", frames[:play] + frames[play + 1 :]))
+    numbers = [n for n, _ in next(s for s in segments if s.packets).packets]
+    found = [p["packet_number"] for p in rows(case, "media_packets")]
+    assert found == numbers[-len(found) :]
+    assert len(found) >= len(numbers) - 2
+    assert events(case).count("HttpResponse") == len(heads) - 1

@@ -143,6 +143,25 @@ def test_other_traffic_is_let_go(first, port, tmp_path):
     assert begun == 1
 
 
+@pytest.mark.parametrize("size", [3000, 300_000])
+def test_a_flow_without_its_beginning_is_looked_at_once(tmp_path, size):
+    """It is handed on when it has shown enough, or ends, or the capture does; given up, it is let go."""
+    talk = Talk().say(1, random.Random(3).randbytes(size))
+    ended = Talk(sport=40001).say(1, random.Random(4).randbytes(3000)).close()
+    path = write_pcap(tmp_path / "a.pcap", [(f, n) for n, f in enumerate(talk.frames + ended.frames)])
+    table, seen = FlowTable(), []
+    with open_evidence(path) as evidence:
+        for batch in CaptureScan(evidence, window=1 << 16):
+            for part in table.feed(batch):
+                seen.append((part.flow.uid, len(part.rows)))
+                table.give_up([part.flow.uid])
+    last = [(part.flow.uid, len(part.rows)) for part in table.finish()]
+    assert (0 in dict(seen)) == (size > 1 << 18)
+    assert (0 in dict(last)) == (size <= 1 << 18)
+    assert sum(n for uid, n in seen + last if uid == 0) <= (1 << 18) // 1460 + (1 << 16) // 1460
+    assert sum(n for uid, n in seen if uid == 1) >= 3
+
+
 # --- which packets belong together ---------------------------------------------------------------------
 
 

@@ -1,0 +1,196 @@
+"""Headers lent by media of the same content to media whose header was not captured.
+
+Rules of this file:
+
+* only a medium of the same server address lends; packet sizes, stream numbers, LocationIds and send times
+  must fit its header, every packet must parse, and no packet with the same LocationId may contradict;
+* `proven` is a header of a medium that has a packet with the same LocationId and the same bytes; where none
+  has, a header is borrowed only if no other one fits (`consistent`), its packet size is reached by a packet,
+  and no other URL is known;
+* sessions come in any order, so this is done when all are known, and the lent bytes keep the lender's frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.asf import Header, parse_header, walk_payloads
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
+from mmsforensics.sessions import SessionSummary, pad
+
+if TYPE_CHECKING:
+    from mmsforensics.case.media_files import MediumFile
+
+PACKETS_AT_ONCE = 512
+"""Packets parsed at once: at most 32 MiB of them."""
+
+TELLING = 32
+"""Bytes that a packet must have for its being the same to prove anything."""
+
+SLACK_MS = 10_000
+"""Send times may exceed what the header declares by this: encoders round, and count the preroll or do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A header found for a medium."""
+
+    lender: MediumFile
+    proof: str
+    """`proven` or `consistent`."""
+    note: str
+
+
+class Lending:
+    """Keeps the media of a case until headers can be lent."""
+
+    def __init__(self) -> None:
+        self._media: list[MediumFile] = []
+        self._places: dict[str, tuple[bytes, str]] = {}
+
+    def keep(self, medium: MediumFile) -> None:
+        """Take note of a finished medium."""
+        self._media.append(medium)
+
+    def session(self, session_id: str, summary: SessionSummary) -> None:
+        """Take note of where a session's media came from."""
+        self._places[session_id] = summary.server_ip, _path(summary.url)
+
+    def finish(self) -> None:
+        """Lend headers, and let go of what was kept."""
+        for medium in self._media:
+            loan = self._loan(medium) if medium.kind == "packets" else None
+            if loan is not None:
+                medium.play_with(loan.lender, loan.proof, loan.note)
+        for medium in self._media:
+            medium.remove_spools()
+        self._media.clear()
+
+    def _loan(self, borrower: MediumFile) -> Loan | None:
+        consistent: list[MediumFile] = []
+        proven: list[tuple[int, MediumFile]] = []
+        for lenders in self._lenders(borrower):
+            if not _fits(parse_header(lenders[0].header_bytes), borrower):
+                continue
+            compared = [_compared(borrower, lender) for lender in lenders]
+            best = max(range(len(lenders)), key=lambda i: (compared[i][1] == 0, compared[i][0]))
+            agree, differ = compared[best]
+            if agree and not differ:
+                proven.append((agree, lenders[best]))
+            elif not any(d for _, d in compared) and self._likely(borrower, lenders):
+                consistent.append(lenders[0])
+        if proven:
+            count, lender = max(proven, key=lambda p: p[0])
+            return Loan(lender, "proven", f"{count} packets with the same numbers have the same bytes there")
+        if len(consistent) == 1:
+            return Loan(consistent[0], "consistent", "not proven: all fits it, and no other header seen does")
+        return None
+
+    def _lenders(self, borrower: MediumFile) -> Iterator[list[MediumFile]]:
+        """Media with a header from the same server, those with the same header together."""
+        server, _ = self._places[borrower.session_id]
+        by_header: dict[bytes, list[MediumFile]] = {}
+        for medium in self._media:
+            if medium.header_bytes and self._places[medium.session_id][0] == server:
+                by_header.setdefault(medium.header_bytes, []).append(medium)
+        yield from by_header.values()
+
+    def _likely(self, borrower: MediumFile, lenders: list[MediumFile]) -> bool:
+        """Whether a packet fills the size declared, and the borrower's URL, if known, is that of a lender."""
+        largest = int(borrower.packet_rows()["size"].max())
+        if largest != parse_header(lenders[0].header_bytes).packet_size:
+            return False
+        _, wanted = self._places[borrower.session_id]
+        known = [self._places[lender.session_id][1] for lender in lenders]
+        return not wanted or any(path in ("", wanted) for path in known)
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path.strip("/").lower()
+    except ValueError:
+        return url
+
+
+def padded(
+    medium: MediumFile, packet_size: int, at_once: int
+) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
+    """The packets of a medium without a header, some at a time: their rows, and them padded to one size."""
+    data = medium.bytes()
+    rows = medium.packet_rows()
+    for begin in range(0, len(rows), at_once):
+        part = np.array(rows[begin : begin + at_once])
+        out = np.empty(len(part) * packet_size, dtype=np.uint8)
+        pad(data, part["file_offset"].astype(np.int64), part["size"].astype(np.int64), packet_size, out)
+        yield part, out
+
+
+def _fits(header: Header, borrower: MediumFile) -> bool:
+    """Whether the packets of a medium can be those that a header describes."""
+    size = header.packet_size
+    rows = borrower.packet_rows()
+    if not size or not len(rows) or int(rows["size"].max()) > size:
+        return False
+    if not header.broadcast:
+        last = int(rows["location"].max())
+        if last == UNKNOWN_LOCATION:
+            last = len(rows) - 1
+        if header.packet_count and last >= header.packet_count:
+            return False
+        longest = max(header.send_duration, header.play_duration) // 10_000 + header.preroll_ms + SLACK_MS
+        if int(rows["send_time_ms"].max()) > longest:
+            return False
+    declared = np.array([stream.number for stream in header.streams], dtype=np.int64)
+    for _, data in padded(borrower, size, PACKETS_AT_ONCE):
+        heads, payloads = walk_payloads(data, size)
+        if not heads["ok"].all() or not np.isin(payloads["stream"].astype(np.int64), declared).all():
+            return False
+    return True
+
+
+def _compared(borrower: MediumFile, lender: MediumFile) -> tuple[int, int]:
+    """How many packets with the same LocationId are the same in both media, and how many contradict."""
+    ours, theirs = borrower.packet_rows(), lender.packet_rows()
+    # Without a LocationId the send time says which packets may be the same, but none that must.
+    numbered = not len(ours) or ours["location"][0] != UNKNOWN_LOCATION
+    key = "location" if numbered else "send_time_ms"
+    _, i, j = np.intersect1d(ours[key], theirs[key], return_indices=True)
+    if not len(i):
+        return 0, 0
+    ours, theirs = np.array(ours[i]), np.array(theirs[j])
+    same = _equal(
+        borrower.bytes(),
+        ours["file_offset"].astype(np.int64),
+        ours["size"].astype(np.int64),
+        lender.bytes(),
+        theirs["file_offset"].astype(np.int64),
+        theirs["size"].astype(np.int64),
+    )
+    # A thinned packet has fewer bytes and the same send time: it says nothing [MS-MMSP 3.2.5.11.1].
+    says = (ours["size"] == theirs["size"]) | (ours["send_time_ms"] != theirs["send_time_ms"])
+    says &= numbered
+    telling = same & (np.minimum(ours["size"], theirs["size"]) >= TELLING)
+    return int(np.count_nonzero(telling)), int(np.count_nonzero(says & ~same))
+
+
+@njit(cache=True, nogil=True)
+def _equal(a, a_at, a_size, b, b_at, b_size):
+    """Which packets are the same, but for zero padding that one of the servers stripped."""
+    out = np.empty(len(a_at), dtype=np.bool_)
+    for i in range(len(a_at)):
+        same = True
+        for k in range(max(a_size[i], b_size[i])):
+            left = a[a_at[i] + k] if k < a_size[i] else np.uint8(0)
+            right = b[b_at[i] + k] if k < b_size[i] else np.uint8(0)
+            if left != right:
+                same = False
+                break
+        out[i] = same
+    return out
