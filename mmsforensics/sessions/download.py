@@ -20,7 +20,7 @@ from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
 from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins, salvaged_block
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
-from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, verdict
+from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import spans
 
 MAX_PACKET = 65535
@@ -78,6 +78,7 @@ class Download:
         missing = max(self._expected(message.length) - self.packets, 0)
         whole = message.complete and not self._holes
         bounded = message.complete or message.length >= self._data_end > 0
+        loss = self._losses.rows(self._last_runs(message))
         self._writer.close(
             MediumSummary(
                 packets=self.packets,
@@ -85,8 +86,8 @@ class Download:
                 complete=whole,
                 ended=message.complete,
                 verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
-                reasons=tuple(self._reasons(message, missing)),
-                loss=self._losses.rows(self._last_runs(message)),
+                reasons=tuple(self._reasons(message, missing, int(loss["hurt"].sum()))),
+                loss=loss,
             )
         )
         self._writer = None
@@ -105,7 +106,7 @@ class Download:
                 yield rows
                 first = last
 
-    def _reasons(self, message: BodyEnd, missing: int) -> Iterator[Reason]:
+    def _reasons(self, message: BodyEnd, missing: int, hurt: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""
         frame = message.at.frame
         if message.complete:
@@ -117,6 +118,7 @@ class Download:
             yield Reason("all bytes seen", "no byte of the download is missing up to its end")
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
+        yield from hurt_reasons(hurt)
         yield from hole_reasons(self._hole_list)
 
     def _hurt(self, n: int) -> None:

@@ -21,7 +21,7 @@ from mmsforensics.sessions.medium import (
     salvaged_block,
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
-from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, verdict
+from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
 
 ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -492,6 +492,7 @@ class Medium:
         bounded = told and (self._reaches_end or not self._open_hole)
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
+        loss = losses.rows(self._last_runs(unseen if ended else 0))
         self._writer.close(
             MediumSummary(
                 packets=self.packets,
@@ -499,8 +500,8 @@ class Medium:
                 complete=complete,
                 ended=ended,
                 verdict=word,
-                reasons=(*endings, *self._reasons(unseen + never_sent)),
-                loss=losses.rows(self._last_runs(unseen if ended else 0)),
+                reasons=(*endings, *self._reasons(unseen + never_sent, int(loss["hurt"].sum()))),
+                loss=loss,
             )
         )
         self._writer = None
@@ -528,7 +529,7 @@ class Medium:
             rows["reason"] = LossReason.DECLARED
             yield rows
 
-    def _reasons(self, unseen: int) -> Iterator[Reason]:
+    def _reasons(self, unseen: int, hurt: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
         if not self._by_sequence:
@@ -540,6 +541,7 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
+        yield from hurt_reasons(hurt)
         yield from hole_reasons(self._holes)
         if self._open_hole:
             text = "a hole lies behind the last packet: what it held cannot be told"

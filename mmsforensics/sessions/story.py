@@ -159,7 +159,7 @@ class Story:
         here = At(direction=at.direction, offset=at.offset, frame=int(packet["frame"]), ts=int(packet["ts"]))
         same = self.medium is not None and self.medium.header_bytes == self.parts.data
         if not same or self.new_content:
-            self.close_medium()
+            self.close_medium(follows=True)
             self.medium = Medium(
                 self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
             )
@@ -225,11 +225,11 @@ class Story:
             self.acked_unseen = (self.acked_unseen or 0) + word[0]
             self.seen_unacked = (self.seen_unacked or 0) + word[1]
 
-    def close_medium(self) -> None:
-        """Finish the medium that is open."""
+    def close_medium(self, *, follows: bool = False) -> None:
+        """Finish the medium that is open; `follows` says that another content begins."""
         medium, self.medium = self.medium, None
         ended, self.entry_ended = self.entry_ended, False
-        ending = self._ending(ended=ended)
+        ending = self._ending(ended=ended, follows=follows)
         self.ended_at = self.stopped_at = None
         if medium is None:
             return
@@ -246,7 +246,7 @@ class Story:
             self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})
             self._last_packet = None
 
-    def _ending(self, *, ended: bool) -> Reason:
+    def _ending(self, *, ended: bool, follows: bool) -> Reason:
         """How the sending of the medium at hand came to its end."""
         if ended:
             frame = self.ended_at.frame if self.ended_at is not None else 0
@@ -257,7 +257,7 @@ class Story:
             frame, side, how = min(self._closed_by)
             word = how if how in REASONS else f"{side} closed"
             return Reason(word, REASONS[word], frame=frame)
-        word = "next content" if self.new_content or self.parts.done else "end not seen"
+        word = "next content" if follows else "end not seen"
         return Reason(word, REASONS[word])
 
     def finish(self) -> None:

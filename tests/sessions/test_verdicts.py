@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ def test_packets_lost_from_a_whole_session(film, analyzed, tmp_path):
     assert found["packets missing"] == missing == len(segment.packets) - len(rows(case, "media_packets"))
     assert found["hole"] == len(frames[lost][0]) - 54
     assert "all sequence numbers seen" not in found
+    runs = {r["run"]: r for r in rows(case, "loss")}.values()
+    assert found.get("packets hurt", 0) == sum(r["packets_hurt"] for r in runs)
     (hole,) = rows(case, "verdicts", reason="hole")
     (gap,) = rows(case, "events", event="Gap")
     assert hole["frame"] == gap["frame"]
@@ -155,6 +158,35 @@ def test_the_connection_is_closed_by_the_server(film, analyzed, tmp_path):
     frames = [f for f in frames_of(exchange[:-3]) if not f[0][47] & FIN or f[0][34:36] == b"\x06\xdb"]
     word, found = verdict(analyzed(write_pcap(tmp_path / "a.pcap", frames)))
     assert (word, "server closed" in found) == ("partial", True)
+
+
+def test_a_playlist_goes_on_after_a_word_and_without_one(film, song, analyzed, tmp_path):
+    exchange, _ = transcript({"list": [film, song]})
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames_of(exchange)))
+    media = rows(case, "media", kind="faithful")
+    assert [m["verdict"] for m in media] == ["complete"] * 2
+    ends = rows(case, "events", event="ReportEndOfStream")
+    frames = [r["frame"] for r in rows(case, "verdicts", reason="end of stream")]
+    assert frames == [e["frame"] for e in ends]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_loss_around_a_seek_is_counted_whole_and_numbered_where_it_can_be(film, analyzed, tmp_path, seed):
+    exchange, segments = transcript({"film.wmv": film}, seek=(12, 3))
+    frames = frames_of(exchange)
+    rng = random.Random(seed)
+    begin = next(i for i, (frame, _) in enumerate(frames) if len(frame) > 1400) + 4
+    kept = [f for i, f in enumerate(frames) if i < begin or len(f[0]) < 1000 or rng.random() > 0.06]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", kept))
+    sent = [n for segment in segments for n, _ in segment.packets]
+    missing = Counter(sent) - Counter(p["packet_number"] for p in rows(case, "media_packets"))
+    runs = {r["run"]: r for r in rows(case, "loss")}.values()
+    assert sum(r["packets"] for r in runs) == missing.total()
+    sure = [r for r in runs if not r["inferred"]]
+    assert sure
+    assert all(r["last_packet"] - r["first_packet"] + 1 == r["packets"] for r in sure)
+    named = Counter(n for r in sure for n in range(r["first_packet"], r["last_packet"] + 1))
+    assert not named - missing
 
 
 # --- words ---------------------------------------------------------------------------------------------
