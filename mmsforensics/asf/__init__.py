@@ -15,7 +15,7 @@ from mmsforensics.asf.playable import (
     needs_playable,
     write_playable,
 )
-from mmsforensics.asf.salvage import NEW, Salvaged, salvage
+from mmsforensics.asf.salvaged import NEW, Salvaged, salvage
 
 __all__ = [
     "ASF_PACKET",

@@ -22,6 +22,10 @@ NEAR = 64
 """Packets read on each side of a run: some seconds of a stream with a payload now and then."""
 
 
+TIMED_RUNS = 1 << 14
+"""Runs whose surroundings are read; more than these are those of a capture that is hardly one, or hostile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Affected:
     """A media stream that a run affects."""
@@ -58,7 +62,7 @@ def affected(
     """
     found = []
     with faithful.open("rb") as file:
-        for run, at in enumerate(index.tolist()):
+        for run, at in enumerate(index[:TIMED_RUNS].tolist()):
             before = _times(file, header, header_size, sizes, max(at - NEAR, 0), at)
             behind = _times(file, header, header_size, sizes, at, min(at + NEAR, len(sizes)))
             starts = dict(before)
@@ -67,7 +71,7 @@ def affected(
             found += [Affected(run, s, starts.get(s), ends.get(s)) for s in streams]
             if not streams:
                 found.append(Affected(run, None, None, None))
-    return found
+    return found + [Affected(run, None, None, None) for run in range(TIMED_RUNS, len(index))]
 
 
 def _times(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.asf import parse_header, salvage, walk_packets
+from mmsforensics.asf.salvaged import MAX_PACKET
 from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION, StreamBuffer
@@ -22,9 +23,6 @@ from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, 
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import spans
-
-MAX_PACKET = 65535
-"""Bytes of a packet of which parts are kept: what ASF readers take at most."""
 
 
 class Download:

@@ -95,6 +95,13 @@ def test_a_hole_in_the_padding_costs_no_payload():
     assert [content for *_, content in contents(saved.data.tobytes(), len(packet))] == want
 
 
+def test_sizes_that_lie_are_refused():
+    packet = single(bytes(range(1, 200)), 30)
+    data, known, _ = hurt(packet, [(len(packet) - 20, 10)])
+    assert salvage(data, known, len(packet) - 1) is None
+    assert salvage(data, known, 1 << 32) is None
+
+
 @given(st.binary(min_size=1, max_size=400), st.data())
 def test_any_bytes_are_taken(raw, draw):
     size = draw.draw(st.integers(len(raw), 500))

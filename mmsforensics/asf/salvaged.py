@@ -22,6 +22,9 @@ from mmsforensics.asf.padding import restore_padding
 
 NEW = -1
 
+MAX_PACKET = 65535
+"""Bytes of a packet at most, as in `walk_packets`: what a header claims must not be allocated unseen."""
+
 _WIDTHS = (0, 1, 2, 4)
 _COUNT_MASK, _LENGTH_TYPE = 0x3F, 0xC0
 
@@ -61,13 +64,15 @@ def salvage(data: NDArray[np.uint8], known: Sequence[tuple[int, int]], packet_si
     known : sequence of (int, int)
         Begin and end of what was seen.
     packet_size : int
-        Bytes of a packet by the header; `data` has at most as many.
+        Bytes of a packet by the header.
 
     Returns
     -------
     Salvaged or None
-        None when no payload was wholly seen.
+        None when no payload was wholly seen, or the packet is larger than the header allows.
     """
+    if not len(data) <= packet_size <= MAX_PACKET:
+        return None
     seen = np.zeros(len(data), dtype=np.bool_)
     for begin, end in known:
         seen[begin:end] = True
