@@ -155,12 +155,13 @@ class Connection:
 
     def _recognise(self, *, final: bool) -> bool:
         """Choose the protocol and tell client from server. Returns whether that was possible."""
+        over = final or self._over()
         first = [self._first_bytes(side) for side in (0, 1)]
         found = [detect(part) for part in first]
         protocol = found[0] or found[1]
         if protocol is not None:
             self._client = self._client_side(protocol, first)
-        elif final or self._over() or max(len(part) for part in first) >= RECOGNITION_LIMIT:
+        elif over or max(len(part) for part in first) >= RECOGNITION_LIMIT:
             protocol = self._by_structure()
             self.hopeless = protocol is None
             if self.hopeless:
@@ -182,11 +183,11 @@ class Connection:
         return True
 
     def _over(self) -> bool:
-        """Whether the connection ends before it was recognised. What waits behind holes is then taken."""
-        over = self._reset or all(
-            self._closed[side] for side in (0, 1) if self._held[side] or self._closed[side]
-        )
-        over &= self._reset or any(self._closed)
+        """Whether a connection without its SYN ends unrecognised. What waits behind holes is then taken."""
+        if any(stream.saw_start for stream in self._streams):
+            return False
+        spoke = [side for side in (0, 1) if self._held[side] or self._closed[side]]
+        over = self._reset or (bool(spoke) and all(self._closed[side] for side in spoke))
         if over:
             for side in (0, 1):
                 self._held[side].extend(self._streams[side].finish())

@@ -147,6 +147,30 @@ def test_a_connection_without_its_syn_is_whole_all_the_same(expected, tmp_path, 
     assert medium["sha256"] == expected[capture]["sha256"]
 
 
+@pytest.mark.parametrize("capture", [c for c in FRAMED if not c.startswith("mmsu")])
+def test_a_hole_right_behind_the_beginning(sample_case, tmp_path, capture):
+    """All that follows waits behind the hole when the connection closes."""
+    packets = wanted(sample_case, capture)
+    first = packets[len(packets) // 2][1] + 1
+    frames = read_pcap(SAMPLES / capture)
+    sent = [n for n, (f, _) in enumerate(frames, 1) if n >= first and f[26:30] == SERVER and len(f) > 300]
+    lost = sent[1]
+    case = analyzed([f for n, f in enumerate(frames, 1) if n >= first and n != lost], tmp_path)
+    inside = [(number, data) for number, begin, end, data in packets if begin > lost]
+    assert packets_of(case)[-len(inside) :] == inside
+    assert len(rows(case, "sessions")) == 1
+
+
+def test_a_lost_first_segment_is_no_reason_to_give_up(expected, tmp_path):
+    """The SYNs were captured, the first request was not: all else of the client waits behind it."""
+    capture = "mmst_ffmpeg_video.pcap"
+    frames = read_pcap(SAMPLES / capture)
+    lost = next(n for n, (f, _) in enumerate(frames) if f[26:30] != SERVER and f[47] & PSH)
+    case = analyzed([f for n, f in enumerate(frames) if n != lost], tmp_path)
+    (medium,) = rows(case, "media", kind="faithful")
+    assert medium["sha256"] == expected[capture]["sha256"]
+
+
 # --- what is none --------------------------------------------------------------------------------------
 
 
