@@ -450,6 +450,7 @@ class HttpDecoder:
             number=side.number,
             length=side.body_length,
             complete=complete and side.body_holes == 0,
+            ended=complete,
         )
         side.wmsp, side.sniffed, side.body_open = None, "", False
 

@@ -173,6 +173,8 @@ class BodyEnd:
     """Bytes of the body, holes included."""
     complete: bool
     """Whether the framing says that this is the whole body, and no byte of it is missing."""
+    ended: bool
+    """Whether the framing says that this is the whole body: it was sent, holes are the capture's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

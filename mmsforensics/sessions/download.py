@@ -47,6 +47,7 @@ class Download:
         self._salvaged = 0
         self._next_number = 0  # of the packet behind the last whole one
         self.packets = 0
+        self.missing = 0
         self.bytes = 0
         self.title = ""
 
@@ -73,16 +74,16 @@ class Download:
             self._raw(len(self._buffer.data))
         self._hurt(len(self._buffer.data))
         self._end_cut()
-        missing = max(self._expected(message.length) - self.packets, 0)
+        self.missing = missing = max(self._expected(message.length) - self.packets, 0)
         whole = message.complete and not self._holes
-        bounded = message.complete or message.length >= self._data_end > 0
+        bounded = message.ended or message.length >= self._data_end > 0
         loss = self._losses.rows(self._last_runs(message))
         self._writer.close(
             MediumSummary(
                 packets=self.packets,
                 packets_missing=missing,
                 complete=whole,
-                ended=message.complete,
+                ended=message.ended,
                 verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
                 reasons=tuple(self._reasons(message, missing, int(loss["hurt"].sum()))),
                 loss=loss,

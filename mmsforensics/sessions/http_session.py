@@ -301,7 +301,8 @@ class HttpSessions:
             return
         if exchange.download is not None:
             exchange.download.end(message)
-            if message.complete:
+            exchange.story.missing += exchange.download.missing
+            if message.ended:
                 exchange.story.advance("EndOfStream")
             exchange.download = None
         exchange.story.tell(
