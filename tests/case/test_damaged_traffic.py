@@ -1,5 +1,5 @@
 """Traffic disturbed without loss gives the same media; independent reassemblers give the same bytes; with
-loss, what was wholly captured is recovered and the rest is counted.
+loss, what was wholly captured is recovered and the rest is named.
 
 Where another tool differs, the reason stands at the test and in docs/reassembly.md.
 """
@@ -270,6 +270,13 @@ def faithful(case):
     return medium
 
 
+def named_lost(case):
+    """Numbers of the packets that the loss map names, in order."""
+    runs = {row["run"]: row for row in case.table("loss").to_pylist()}
+    assert all(row["packets"] == row["last_packet"] - row["first_packet"] + 1 for row in runs.values())
+    return [n for row in runs.values() for n in range(row["first_packet"], row["last_packet"] + 1)]
+
+
 def lossy(capture, seed, share):
     """A sample of which frames are lost: those kept, the packets wholly captured, the number of all packets.
 
@@ -294,6 +301,8 @@ def test_every_packet_that_was_wholly_captured_is_recovered(undamaged, tmp_path,
     assert (session["packets_received"], session["packets_missing"]) == (len(whole), sent - len(whole))
     if session["transport"] in ("http", "mmst"):  # their servers say that all was sent
         assert session["outcome"] == "completed"
+    numbers = undamaged(capture).table("media_packets").column("packet_number").to_pylist()
+    assert named_lost(case) == [numbers[k] for k in range(sent) if k not in whole]
     header, packets = packets_of(undamaged(capture), faithful(undamaged(capture)))
     assert packets_of(case, faithful(case)) == (header, [packets[k] for k in whole])
     assert all(check.ok for check in mmsforensics.verify(case, deep=True))
