@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -445,15 +446,16 @@ class MmsStreamDecoder:
         if not len(start):
             return
         pieces = self._buffer.pieces
-        for part in np.split(np.arange(len(start)), np.flatnonzero(kind[1:] != kind[:-1]) + 1):
-            if kind[part[0]] == RECORD:
-                for i in part:
+        cuts = [0, *(np.flatnonzero(kind[1:] != kind[:-1]) + 1).tolist(), len(start)]
+        for begin, end in pairwise(cuts):
+            if kind[begin] == RECORD:
+                for i in range(begin, end):
                     first, last = int(start[i]), int(start[i] + size[i])
                     frame, ts = locate(pieces, base + last - 1)
                     at = At(direction=self._direction, offset=base + first, frame=frame, ts=ts)
                     yield from parse_messages(data[first:last].tobytes(), at)
             else:
-                packets = data_packets(data, base, start[part], size[part], pieces)
+                packets = data_packets(data, base, start[begin:end], size[begin:end], pieces)
                 self._largest = max(self._largest, int(packets["size"].max()) + DATA_HEADER)
                 self._incarnation = int(packets["incarnation"][-1])
                 yield from _blocks(packets, data, base, pieces, self._direction, self._inferred)
@@ -467,8 +469,10 @@ def _blocks(
     direction: Direction,
     inferred: bool,
 ) -> Iterator[DataPackets]:
-    cuts = np.flatnonzero(packets["incarnation"][1:] != packets["incarnation"][:-1]) + 1
-    for block in np.split(packets, cuts):
+    incarnation = packets["incarnation"]
+    cuts = np.flatnonzero(incarnation[1:] != incarnation[:-1]) + 1
+    for begin, end in pairwise([0, *cuts.tolist(), len(packets)]):
+        block = packets[begin:end]
         first = block[0]
         yield DataPackets(
             at=At(

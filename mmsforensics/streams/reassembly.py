@@ -33,9 +33,9 @@ RST = 4
 
 Item = Run | Gap | Conflict
 
-HISTORY = 128 << 10
+HISTORY = 64 << 10
 """Bytes handed on that are kept of a direction to be compared with what is sent again: what a sender repeats
-lies within the window, 64 KiB for most hosts of the time."""
+lies within the window, 64 KiB at most without window scaling."""
 
 
 class TcpReassembler:
@@ -114,21 +114,22 @@ class TcpReassembler:
         self.last_frame, self.last_ts = int(rows["frame"][-1]), int(rows["ts"][-1])
         if self._reference is None:
             self._begin(rows)
-        offsets = self._offsets(rows)
-        fins = np.flatnonzero(rows["flags"] & FIN)
+        flags = rows["flags"]
+        fins = np.flatnonzero(flags & FIN)
         if len(fins):
-            end = int(offsets[fins[0]] + rows["payload_wire"][fins[0]])
+            last = rows[fins[:1]]
+            end = int(self._offsets(last)[0]) + int(last["payload_wire"][0])
             self._fin = end if self._fin is None else max(self._fin, end)
         filled = rows["payload_len"] > 0
-        filled &= (rows["flags"] & RST) == 0  # a reset's payload is a message for humans [RFC 9293 3.5.3]
+        filled &= (flags & RST) == 0  # a reset's payload is a message for humans [RFC 9293 3.5.3]
         if doubtful is not None and doubtful.any():
-            self._set_aside(rows, offsets, data, start, filled & doubtful)
+            self._set_aside(rows, self._offsets(rows), data, start, filled & doubtful)
             filled &= ~doubtful
-        if not filled.all():
-            rows, offsets, start = rows[filled], offsets[filled], start[filled]
-        if not len(rows):
+        if not filled.any():
             return []
-        return self._take(rows, offsets, data, start)
+        if not filled.all():
+            rows, start = rows[filled], start[filled]
+        return self._take(rows, self._offsets(rows), data, start)
 
     def finish(self) -> list[Item]:
         """Hand on all that waits, with the holes before it, and the hole before the FIN."""
@@ -170,31 +171,43 @@ class TcpReassembler:
         data: NDArray[np.uint8],
         start: NDArray[np.int64],
     ) -> list[Item]:
-        segments = _segments(rows, offsets, start)
-        length = segments["length"]
+        length = rows["payload_len"].astype(np.int64)
         items: list[Item] = []
         if not len(self._waiting):
-            expected = self._next + np.concatenate(([0], np.cumsum(length)[:-1]))
-            wrong = np.flatnonzero(offsets != expected)
-            in_order = int(wrong[0]) if len(wrong) else len(segments)
-            if in_order:
-                items.append(self._run_of(segments[:in_order], data))
-                segments = segments[in_order:]
-        if len(segments):
-            items += self._disordered(segments, data)
+            wrong = np.flatnonzero(offsets != self._next + np.cumsum(length) - length)
+            n = int(wrong[0]) if len(wrong) else len(rows)
+            if n:
+                items.append(self._run_of(rows[:n], offsets[:n], length[:n], data, start[:n]))
+            rows, offsets, start = rows[n:], offsets[n:], start[n:]
+        if len(rows):
+            items += self._disordered(_segments(rows, offsets, start), data)
         return items
 
-    def _run_of(self, segments: NDArray[np.void], data: NDArray[np.uint8]) -> Run:
+    def _run_of(
+        self,
+        rows: NDArray[np.void],
+        offsets: NDArray[np.int64],
+        length: NDArray[np.int64],
+        data: NDArray[np.uint8],
+        start: NDArray[np.int64],
+    ) -> Run:
         """Hand on segments that follow each other exactly."""
-        out = np.empty(int(segments["length"].sum()), dtype=np.uint8)
-        gather(data, segments["start"], segments["length"], out)
-        run = Run(self._next, out, _pieces(segments))
+        out = np.empty(int(length.sum()), dtype=np.uint8)
+        gather(data, start, length, out)
+        pieces = np.empty(len(rows), dtype=PIECE)
+        pieces["offset"], pieces["length"] = offsets, length
+        pieces["ts"], pieces["frame"], pieces["frame_offset"] = rows["ts"], rows["frame"], rows["payload"]
+        run = Run(self._next, out, pieces)
         self._advance(self._next + len(out))
         self._remember(run)
         return run
 
     def _remember(self, run: Run) -> None:
         """Keep what was handed on, as far back as it may be sent again."""
+        if len(run.data) > HISTORY:
+            at = run.offset + len(run.data) - HISTORY
+            first = int(np.searchsorted(run.pieces["offset"], at, side="right")) - 1
+            run = Run(at, run.data[-HISTORY:].copy(), run.pieces[first:].copy())
         self._history.append(run)
         self._history_size += len(run.data)
         while self._history_size - len(self._history[0].data) >= HISTORY:
@@ -366,10 +379,3 @@ def _segments(
     segments["frame_offset"] = rows["payload"]
     segments["start"] = start
     return segments
-
-
-def _pieces(segments: NDArray[np.void]) -> NDArray[np.void]:
-    pieces = np.empty(len(segments), dtype=PIECE)
-    for name in ("offset", "ts", "frame", "frame_offset", "length"):
-        pieces[name] = segments[name]
-    return pieces
