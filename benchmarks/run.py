@@ -23,7 +23,10 @@ from captures import GIGABYTE, KINDS
 
 LIMITS = {"ordinary": 3.0, "media": 8.0}
 """What `analyze` may take, as a multiple of the yardstick."""
+DENSE_LIMIT = 2.5
+"""What the second gigabyte of a capture of hundreds of sessions may cost, as a multiple of the yardstick."""
 MEMORY_LIMIT_MB = 500
+DENSE_MEMORY_LIMIT_MB = 400
 HELP_LIMIT_S = 0.3
 
 
@@ -102,12 +105,47 @@ def report(kind: str, size: int, timings: dict[str, Timing | None]) -> None:
         )
 
 
+def made(kind: str, gigabytes: float, folder: Path) -> Path:
+    """Make a capture, unless it is there, and see to it that it is in the page cache."""
+    capture = folder / f"{kind}-{gigabytes:g}.pcap"
+    if not capture.exists():
+        KINDS[kind](capture, int(gigabytes * GIGABYTE))
+    with capture.open("rb") as file:
+        while file.read(1 << 24):
+            pass
+    return capture
+
+
+def dense(gigabytes: float, repeat: int, folder: Path, work: Path) -> None:
+    """Print what a dense capture costs: twice as much less once as much, so that starting does not count."""
+    size = (gigabytes, 2 * gigabytes)
+    captures = [made("dense", g, folder) for g in size]
+    print(f"\n### dense, {size[0]:g} and {size[1]:g} GB, 300 sessions\n")
+    print("| command | seconds (median; least to most) | peak memory, MB |\n|---|---|---|")
+    more, peaks = {}, []
+    for name in ("openssl dgst -sha256", "mmsforensics analyze"):
+        taken = [timed(commands(c, work)[name], repeat, [work / "case"]) for c in captures]
+        for g, timing in zip(size, taken, strict=True):
+            if timing is None:
+                raise SystemExit(f"{name} is not installed")
+            span = f"{timing.low:.2f} to {timing.high:.2f}"
+            print(f"| {name}, {g:g} GB | {timing.seconds:.2f} ({span}) | {timing.peak_mb:.0f} |")
+            peaks.append(timing.peak_mb)
+        more[name] = taken[1].seconds - taken[0].seconds  # type: ignore[union-attr]
+    yardstick, ours = more.values()
+    held = ours <= DENSE_LIMIT * yardstick and max(peaks) <= DENSE_MEMORY_LIMIT_MB
+    print(
+        f"\nMarginal cost {ours / yardstick:.2f} × yardstick, {max(peaks):.0f} MB; allowed {DENSE_LIMIT} × "
+        f"and {DENSE_MEMORY_LIMIT_MB} MB: **{'held' if held else 'not held'}**."
+    )
+
+
 def main() -> None:
     """Make the captures, run everything, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ordinary", "media"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ordinary", "media", "dense"])
     parser.add_argument("--keep", type=Path, help="folder for the captures, which are then kept")
     given = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
@@ -123,12 +161,10 @@ def main() -> None:
             held = "held" if begun.seconds < HELP_LIMIT_S else "not held"
             print(f"\n`mmsforensics --help`: {begun.seconds:.2f} s, allowed {HELP_LIMIT_S} s: {held}")
         for kind in given.kinds:
-            capture = folder / f"{kind}-{given.gigabytes:g}.pcap"
-            if not capture.exists():
-                KINDS[kind](capture, int(given.gigabytes * GIGABYTE))
-            with capture.open("rb") as file:
-                while file.read(1 << 24):
-                    pass
+            if kind == "dense":
+                dense(given.gigabytes, given.repeat, folder, work)
+                continue
+            capture = made(kind, given.gigabytes, folder)
             timings = {
                 tool: timed(
                     command, given.repeat if "tshark" not in tool else 1, [work / "case", work / "flows"]
