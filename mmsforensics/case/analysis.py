@@ -27,6 +27,7 @@ def analyze(
     evidence: Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
+    merge: bool = False,
     progress: Callable[[Progress], None] | None = None,
     compiling: Callable[[], None] | None = None,
 ) -> Case:
@@ -41,6 +42,8 @@ def analyze(
         time, whatever the order in which they are given, and what one begins another may end.
     out : path
         The case folder. It may not exist, or be a case, which is then replaced; its custody log goes on.
+    merge : bool
+        Join partial copies of the same content, of several viewers, into media of the kind ``merged``.
     progress : callable, optional
         Called with a `Progress` several times a second, on a thread of its own.
     compiling : callable, optional
@@ -76,7 +79,7 @@ def analyze(
         from mmsforensics.evidence.compiled import told_of_compiling
 
         with told_of_compiling(compiling):
-            captures = build(work, intake)
+            captures = build(work, intake, merge=merge)
         _log(work, target, captures)
         _put_in_place(work, target)
     except BaseException:

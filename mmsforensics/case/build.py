@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake
 from mmsforensics.case.manifest import write_manifest
+from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
@@ -27,8 +28,8 @@ from mmsforensics.packets.duplicates import ClockDifference, Duplicates
 from mmsforensics.packets.merge import CaptureSet, Member, first_time, in_order
 
 
-def build(work: Path, intake: Intake) -> list[dict[str, object]]:
-    """Analyse captures into the folder `work`.
+def build(work: Path, intake: Intake, *, merge: bool = False) -> list[dict[str, object]]:
+    """Analyse captures into the folder `work`; with `merge`, join partial copies of the same content.
 
     Returns
     -------
@@ -41,12 +42,13 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
+    copies = Copies() if merge else None
     with ThreadPoolExecutor(1, thread_name_prefix="media-writer") as hasher:
         try:
             waiting = deque(in_order(_members(intake)))
             anomalies: dict[int, list[str]] = {}
             while waiting:
-                recorder = CaseRecorder(work, spool, store, book, hasher)
+                recorder = CaseRecorder(work, spool, store, book, hasher, copies)
                 world = World(recorder, book.stitched, book.count)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -55,6 +57,8 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            if copies is not None:
+                merge_copies(copies, work, spool, store, book, hasher)
             captures = [
                 _capture_row(store, book, intake.facts(n), n, duplicates, anomalies.get(n, []))
                 for n in range(count)
@@ -64,7 +68,7 @@ def build(work: Path, intake: Intake) -> list[dict[str, object]]:
             store.abort()
             raise
     shutil.rmtree(spool)
-    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work))
+    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work), merge=merge)
     return captures
 
 

@@ -19,11 +19,13 @@ def write_manifest(
     containers: Sequence[Mapping[str, object]],
     tables: Sequence[WrittenTable],
     media: Mapping[str, str],
+    *,
+    merge: bool = False,
 ) -> None:
     """Write the manifest.
 
     `containers` are archives that evidence lay in; `media` gives the hashes of files that were hashed as they
-    were written.
+    were written; `merge` is the parameter of the analysis.
     """
     content = {t.path: t for t in tables}
     outputs = []
@@ -43,7 +45,7 @@ def write_manifest(
         "tool": "mmsforensics",
         "version": mmsforensics.__version__,
         "schema_version": SCHEMA_VERSION,
-        "parameters": {"overlap_policy": "first"},
+        "parameters": {"merge": merge, "overlap_policy": "first"},
         "evidence": list(captures),
         "containers": list(containers),
         "outputs": outputs,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,26 @@ class MediumNames:
     def path(self, kind: str) -> str:
         """Path of one of the medium's files in the case folder."""
         return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{self.extension}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished faithful medium whose rows are kept until the end of the analysis, to be merged."""
+
+    names: MediumNames
+    path: Path
+    header_size: int
+    packets: Spool
+    origins: Spool
+    summary: MediumSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a merged medium is made of."""
+
+    media_ids: list[str]
+    notes: list[str]
 
 
 class HashedFile:
@@ -128,7 +148,10 @@ class Spool:
 
 
 class MediumFile:
-    """One medium being recovered; a `MediumWriter`."""
+    """One medium being recovered, or with `joined` a merged one; a `MediumWriter`.
+
+    `keep` is given a finished medium, whose spool files then stay.
+    """
 
     def __init__(
         self,
@@ -139,15 +162,22 @@ class MediumFile:
         names: MediumNames,
         header: bytes,
         hasher: ThreadPoolExecutor,
+        *,
+        joined: Joined | None = None,
+        keep: Callable[[Kept], None] | None = None,
     ) -> None:
         self._root = root
+        self._joined = joined
+        self._keep = keep
+        self._name = "faithful" if joined is None else "merged"
+        self._playable_name = "playable" if joined is None else "merged-playable"
         self._store = store
         self._book = book
         self._names = names
         self._header_bytes = header
         self._hasher = hasher
-        self._file = HashedFile(root / names.path("faithful"), hasher)
-        stem = names.media_id("spool")
+        self._file = HashedFile(root / names.path(self._name), hasher)
+        stem = names.media_id("spool" if joined is None else "merged-spool")
         self._packets = Spool(spool / f"{stem}.packets", MEDIA_PACKET)
         self._origins = Spool(spool / f"{stem}.origins", PROVENANCE)
         self._playable_origins = Spool(spool / f"{stem}.playable", PROVENANCE)
@@ -165,17 +195,18 @@ class MediumFile:
         self._file.settle()
         if summary.packets:
             made = make_playable(
-                faithful=self._root / self._names.path("faithful"),
+                faithful=self._root / self._names.path(self._name),
                 faithful_size=self._file.size,
                 header=header,
                 header_bytes=self._header_bytes,
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
-                out=HashedFile(self._root / self._names.path("playable"), self._hasher),
+                out=HashedFile(self._root / self._names.path(self._playable_name), self._hasher),
             )
-        media_id = self._names.media_id("faithful")
-        self._rows("faithful", header, summary, self._file, list(made.reasons) if made else [])
+        media_id = self._names.media_id(self._name)
+        notes = [*(self._joined.notes if self._joined else ()), *(made.reasons if made else ())]
+        self._rows(self._name, header, summary, self._file, notes)
         self._packet_rows(media_id)
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
@@ -187,24 +218,28 @@ class MediumFile:
                 ended=summary.ended,
             )
             playable_header = parse_header(made.header_bytes)
-            self._rows("playable", playable_header, written, made.file, list(made.notes))
+            self._rows(self._playable_name, playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
-                self._provenance(self._names.media_id("playable"), batch)
+                self._provenance(self._names.media_id(self._playable_name), batch)
+        self._playable_origins.remove()
+        if self._keep is not None and summary.packets:
+            path, size = self._root / self._names.path(self._name), len(self._header_bytes)
+            self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
+            return
         self._packets.remove()
         self._origins.remove()
-        self._playable_origins.remove()
 
     def _rows(
-        self, kind: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
+        self, name: str, header: Header, summary: MediumSummary, file: HashedFile, notes: list[str]
     ) -> None:
-        media_id = self._names.media_id(kind)
+        media_id = self._names.media_id(name)
         self._store.append_row(
             "media",
             {
                 "media_id": media_id,
                 "session_id": self._names.session_id,
-                "kind": kind,
-                "path": self._names.path(kind),
+                "kind": name.removeprefix("merged-"),
+                "path": self._names.path(name),
                 "sha256": file.hexdigest(),
                 "size": file.size,
                 "packets": summary.packets,
@@ -216,6 +251,7 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
+                "merged_from": self._joined.media_ids if self._joined else [],
             },
         )
         for stream in header.streams:

@@ -74,7 +74,7 @@ def make_playable(
             sizes=sizes,
             order=presentation_order(packets, locations, sizes),
             out=out,
-            tell=lambda edits: record(_composed(edits, origins)),
+            tell=lambda edits: record(composed(edits, origins)),
         )
     return Made(
         reasons=reasons,
@@ -102,7 +102,8 @@ def presentation_order(
     return order[first]
 
 
-def _composed(edits: NDArray[np.void], origins: NDArray[np.void]) -> NDArray[np.void]:
+def composed(edits: NDArray[np.void], origins: NDArray[np.void]) -> NDArray[np.void]:
+    """Origins of the stretches `edits` of a file made from another, given those of the other's bytes."""
     copied = edits["source_offset"] >= 0
     if not copied.any():
         lead = np.empty(0, dtype=PROVENANCE)

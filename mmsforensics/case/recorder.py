@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mmsforensics.analytics import community_id
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import MediumFile, MediumNames, append_packets
+from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.sessions import Event, MediumBlock, MediumWriter, SessionSummary, summarise
@@ -24,13 +25,20 @@ class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
     def __init__(
-        self, root: Path, spool: Path, store: TableStore, book: FrameBook, hasher: ThreadPoolExecutor
+        self,
+        root: Path,
+        spool: Path,
+        store: TableStore,
+        book: FrameBook,
+        hasher: ThreadPoolExecutor,
+        copies: Copies | None = None,
     ) -> None:
         self._root = root
         self._spool = spool
         self._store = store
         self._book = book
         self._hasher = hasher
+        self._copies = copies
         self._ids: dict[int, str] = {}
         self._sessions_of: Counter[str] = Counter()
         self._media: dict[int, int] = {}
@@ -83,7 +91,10 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._root, self._spool, self._store, self._book, names, header, self._hasher)
+        keep = self._copies.keep if self._copies is not None else None
+        return MediumFile(
+            self._root, self._spool, self._store, self._book, names, header, self._hasher, keep=keep
+        )
 
     def stray_packets(self, session: int, block: MediumBlock) -> None:
         """Record media packets for which no header is known."""
@@ -95,6 +106,8 @@ class CaseRecorder:
 
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""
+        if self._copies is not None:
+            self._copies.server(self._ids[summary.number], summary.server_ip)
         capture_id, frame = self._book.one(summary.first_frame)
         self._store.append_row(
             "sessions",

@@ -44,8 +44,9 @@ def main() -> None:
 @main.command()
 @click.argument("evidence", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The case folder to make.")
+@click.option("--merge", is_flag=True, help="Join several viewers' partial copies of the same content.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
+def analyze(evidence: tuple[Path, ...], out: Path, merge: bool, quiet: bool) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -58,7 +59,8 @@ def analyze(evidence: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
     try:
         with shown_progress(quiet=quiet) as progress:
-            case = analyze(evidence, out, progress=progress, compiling=None if quiet else tell_of_compiling)
+            compiling = None if quiet else tell_of_compiling
+            case = analyze(evidence, out, merge=merge, progress=progress, compiling=compiling)
     except (CaseError, OSError) as error:
         fail(str(error))
     for problem in case.problems:
