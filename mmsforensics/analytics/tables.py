@@ -259,7 +259,7 @@ TABLES: dict[str, Table] = {
                 "sha256",
                 "string",
                 "",
-                "disagreement: SHA-256 of the version, zero-padded to the packet size, hex",
+                "disagreement: SHA-256 of the packet as it lies in the first of `media_ids`, hex",
             ),
             (
                 "first_difference",

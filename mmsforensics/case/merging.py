@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
-from mmsforensics.asf import EDIT, Header, parse_header
+from mmsforensics.asf import EDIT, Header, parse_header, restore_padding
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.media_files import SPOOL_ROWS, Joined, Kept, MediumFile, Spool
 from mmsforensics.case.playable import composed
@@ -228,19 +228,26 @@ def _join(group: Group, copy: Copy, shift: int) -> Refusal | None:
 
 def _alike(copies: list[Copy], a: NDArray[np.void], b: NDArray[np.void]) -> int:
     size = copies[0].packet_size
-    left, right = _packets(copies, a, size), _packets(copies, b, size)
+    left, right = _comparable(copies, a, size), _comparable(copies, b, size)
     same = (a["send_time_ms"] == b["send_time_ms"]) & (left == right).all(axis=1)
     return int(np.count_nonzero(same))
 
 
-def _packets(copies: Sequence[Copy], rows: NDArray[np.void], size: int) -> NDArray[np.uint8]:
-    """The bytes of packets, zero-padded: rows with fields ``copy`` and ``file_offset``."""
-    out = np.empty((len(rows), size), dtype=np.uint8)
-    for number in np.unique(rows["copy"]).tolist():
-        places = np.flatnonzero(rows["copy"] == number)
-        offsets = np.ascontiguousarray(rows["file_offset"][places])
+def _packets(copies: Sequence[Copy], held: NDArray[np.void], size: int) -> NDArray[np.uint8]:
+    """The bytes of packets as they lie in their files."""
+    out = np.empty((len(held), size), dtype=np.uint8)
+    for number in np.unique(held["copy"]).tolist():
+        places = np.flatnonzero(held["copy"] == number)
+        offsets = np.ascontiguousarray(held["file_offset"][places])
         gather_packets(copies[number].bytes(), offsets, places, out)
     return out
+
+
+def _comparable(copies: Sequence[Copy], held: NDArray[np.void], size: int) -> NDArray[np.uint8]:
+    """The bytes of packets with their padding restored: alike whether a server stripped it or not."""
+    data = _packets(copies, held, size)
+    restore_padding(data.reshape(-1), size, held["size"].astype(np.int64))
+    return data
 
 
 # --- what they hold together ---------------------------------------------------------------------------
@@ -332,12 +339,10 @@ def _chunks(starts: NDArray[np.int64], packet_size: int) -> Iterator[tuple[int, 
 
 def _ballot(copies: Sequence[Copy], held: NDArray[np.void], starts: NDArray[np.int64]) -> Ballot:
     """Vote on packets; those that one copy alone holds are not read."""
-    data = np.empty((len(held), copies[0].packet_size), dtype=np.uint8)
-    several = np.flatnonzero(np.repeat(np.diff(starts) > 1, np.diff(starts)))
-    for number in np.unique(held["copy"][several]).tolist():
-        places = several[held["copy"][several] == number]
-        offsets = np.ascontiguousarray(held["file_offset"][places])
-        gather_packets(copies[number].bytes(), offsets, places, data)
+    size = copies[0].packet_size
+    data = np.zeros((len(held), size), dtype=np.uint8)
+    several = np.repeat(np.diff(starts) > 1, np.diff(starts))
+    data[several] = _comparable(copies, held[several], size)
     return vote(held, starts, data)
 
 
@@ -360,14 +365,15 @@ def _count_holes(union: Union, held: NDArray[np.void], starts: NDArray[np.int64]
 def _votes(union: Union, held: NDArray[np.void], ballot: Ballot, packet: int) -> NDArray[np.void]:
     rows = held[ballot.starts[packet] : ballot.starts[packet + 1]]
     version = ballot.version[ballot.starts[packet] : ballot.starts[packet + 1]]
-    data = _packets(union.copies, rows, union.copies[0].packet_size)
+    size = union.copies[0].packet_size
+    data, raw = _comparable(union.copies, rows, size), _packets(union.copies, rows, size)
     kept = data[ballot.chosen[packet] - ballot.starts[packet]]
     out = np.zeros(len(rows), dtype=VOTE)
     out["packet"], out["location"] = union.disputed, rows["location"]
     out["copy"], out["version"] = rows["copy"], version
     for i in range(len(rows)):
         out["first_difference"][i] = first_difference(data[i], kept)
-        out["sha256"][i] = np.frombuffer(hashlib.sha256(data[i]).digest(), dtype=np.uint8)
+        out["sha256"][i] = np.frombuffer(hashlib.sha256(raw[i]).digest(), dtype=np.uint8)
     union.disputed += 1
     return out
 

@@ -4,8 +4,8 @@ Rules of this file:
 
 * a packet is known by its LocationId; by its send time as well where one copy holds two under one number;
 * what a server sent again to one viewer counts once, the version with most bytes, as in the playable copy;
-* versions are compared byte for byte as they lie in the faithful file, zero-padded to the packet size, so
-  that padding stripped for one viewer and not for another makes no difference;
+* versions are compared byte for byte, with padding that a server stripped restored, so that padding stripped
+  for one viewer and not for another makes no difference;
 * most copies decide, and of versions that equally many hold the one captured first; the bytes are then taken
   from the first copy that has that version.
 """
@@ -160,7 +160,7 @@ def vote(held: NDArray[np.void], starts: NDArray[np.int64], data: NDArray[np.uin
     held, starts
         As `once_each` gives them.
     data : ndarray of uint8, shape (len(held), packet size)
-        The packets, zero-padded.
+        The packets, comparable; those that one copy alone holds are not looked at.
     """
     version = np.zeros(len(held), dtype=np.int64)
     chosen = np.zeros(len(starts) - 1, dtype=np.int64)
