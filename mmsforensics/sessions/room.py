@@ -30,7 +30,8 @@ JOIN_WITHIN_NS = 60_000_000_000
 once; a minute leaves room for a slow one, and keeps two viewings of one URL apart."""
 
 HELD_LIMIT = 4 << 20
-"""Bytes of UDP data held for a control connection that is recognised later."""
+"""Bytes of UDP data held for a control connection or a header that comes later, as it does where it is known
+from another tap whose clock is behind."""
 
 Heard = tuple[int, int, int, Message]
 
@@ -71,8 +72,8 @@ class SessionRoom:
         for uid, connection in self._connections.items():
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
-        for _, _, block in self._held:
-            self._recorder.unclaimed(block.packets["frame"])
+        for flow, receiver, block in self._held:
+            self._let_go(flow, receiver, block)
         for story in self._stories:
             story.finish()
 
@@ -102,12 +103,17 @@ class SessionRoom:
 
     def _dispatch(self, heard: list[Heard]) -> None:
         heard.sort(key=lambda h: h[:3])
+        control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
             if uid < 0:
+                if control and self._held:
+                    self._claim_held()
+                control = False
                 flow, receiver = self._udp_flows[uid]
                 self._udp_message(flow, receiver, message)
             else:
                 self._tcp_message(uid, message)
+                control = True
         self._claim_held()
         self._close_ended()
 
@@ -155,12 +161,23 @@ class SessionRoom:
         if not isinstance(message, DataPackets):
             return
         session = self._claimant(flow, receiver)
-        if session is not None:
+        if session is not None and not session.story.lacks_header(message):
+            waited = session.story.medium is None
             session.handle(message)
+            if waited and session.story.medium is not None:
+                self._claim_held()  # before what comes next: the order of sending is that of the first packet
             return
         self._held.append((flow, receiver, message))
         while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self._recorder.unclaimed(self._held.pop(0)[2].packets["frame"])
+            self._let_go(*self._held.pop(0))
+
+    def _let_go(self, flow: Flow, receiver: Endpoint, message: DataPackets) -> None:
+        """Hold data no longer: nothing that would explain them came."""
+        session = self._claimant(flow, receiver)
+        if session is not None:
+            session.handle(message)
+        else:
+            self._recorder.unclaimed(message.packets["frame"])
 
     def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
         """The session that asked for UDP data at this endpoint: the newest, if several did."""

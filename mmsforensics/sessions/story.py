@@ -10,7 +10,7 @@ import numpy as np
 from mmsforensics.protocols import DataPackets, Hole, Malformed, Overlap, StreamEnd
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import HeaderParts, Medium
+from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.medium import PROVENANCE, MediumBlock, media_rows
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.wording import summarise
@@ -141,7 +141,10 @@ class Story:
         here = At(direction=at.direction, offset=at.offset, frame=int(packet["frame"]), ts=int(packet["ts"]))
         same = self.medium is not None and self.medium.header_bytes == self.parts.data
         if not same or self.new_content:
+            # Over UDP the header may be known later than the end: from another tap, whose clock is ahead.
+            late = self.medium is None and self.transport == "mmsu" and self.entry_ended
             self.close_medium()
+            self.entry_ended = late
             self.medium = Medium(
                 self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
             )
@@ -160,6 +163,14 @@ class Story:
                 "problems": [f"{p.expected}; found {p.found}" for p in header.problems],
             },
         )
+
+    def lacks_header(self, block: DataPackets) -> bool:
+        """Whether no header is known of the packets of a block, and none begins in it."""
+        if self.medium is not None or self.parts.started:
+            return False
+        start = block.packets["start"][block.packets["size"] >= len(ASF_HEADER_GUID)]
+        likely = start[block.data[start] == ASF_HEADER_GUID[0]]
+        return not any(block.data[at : at + 16].tobytes() == ASF_HEADER_GUID for at in likely.tolist())
 
     def media(self, block: DataPackets) -> None:
         """Take media packets, in order of arrival."""
