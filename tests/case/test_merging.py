@@ -9,7 +9,7 @@ import struct
 import subprocess
 
 import pytest
-from builders import checksum, pseudo_header, read_pcap, write_pcap
+from builders import checksum, ipv4, pseudo_header, read_pcap, write_pcap
 from click.testing import CliRunner
 from conftest import SAMPLES
 from peers.asf_file import faithful
@@ -175,6 +175,46 @@ def test_three_copies_of_which_no_two_are_enough(expected, tmp_path):
     assert wrong(case) == []
 
 
+def test_viewers_of_different_days(expected, tmp_path):
+    """Their captures have nothing to do with each other but the content."""
+    one, two = viewers(read_pcap(SAMPLES / MMS[3]), 2)
+    a, b = disjoint_losses(one, 1, 2)
+    days_later = [(frame, ts + 3 * 86400 * SECOND) for frame, ts in without(two, b)]
+    paths = [
+        write_pcap(tmp_path / "later.pcap", days_later),
+        write_pcap(tmp_path / "first.pcap", without(one, a)),
+    ]
+    case = mmsforensics.analyze(paths, out=tmp_path / "case", merge=True)
+    (merged,) = rows(case, "media", kind="merged")
+    assert merged["sha256"] == expected[MMS[3]]["sha256"]
+    assert merged["merged_from"] == ["c002-s0001-m1-faithful", "c001-s0001-m1-faithful"]
+    assert wrong(case) == []
+
+
+def in_fragments(frames, cut=776):
+    """The frames, each datagram of more than `cut` bytes in two IP fragments."""
+    out = []
+    for number, (frame, ts) in enumerate(frames):
+        body = frame[34 : 14 + int.from_bytes(frame[16:18], "big")]
+        if frame[23] != 17 or len(body) <= cut:
+            out.append((frame, ts))
+            continue
+        src, dst = text_of(frame, 26), text_of(frame, 30)
+        for part, flags in ((body[:cut], 0x2000), (body[cut:], cut // 8)):
+            packet = ipv4(src, dst, 17, part, ip_id=number, fragment=flags)
+            out.append((frame[:14] + packet, ts))
+    return out
+
+
+def test_provenance_leads_to_fragments(expected, tmp_path):
+    one, two = viewers(read_pcap(SAMPLES / MMS[3]), 2)
+    a, b = disjoint_losses(one, 1, 2)
+    case = analyzed(tmp_path, in_fragments(without(one, a)), in_fragments(without(two, b)))
+    (merged,) = rows(case, "media", kind="merged")
+    assert merged["sha256"] == expected[MMS[3]]["sha256"]
+    assert wrong(case) == []
+
+
 def test_packets_that_nobody_has_stay_missing(tmp_path):
     one, two = viewers(read_pcap(SAMPLES / MMS[0]), 2)
     a, b = disjoint_losses(one, 1, 2)
@@ -219,6 +259,31 @@ def test_a_download_cut_by_holes(expected, tmp_path):
     assert content(case, merged) == file[: merged["size"]]
 
 
+FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def dated(frames):
+    """The frames with another creation date in each ASF header [ASF 3.2]."""
+    out = frames
+    for i, (frame, _) in enumerate(frames):
+        if FILE_PROPERTIES in frame:
+            out = tampered(out, i, frame.index(FILE_PROPERTIES) + 48)
+    return out
+
+
+def test_headers_that_differ_are_told_and_the_first_is_taken(tmp_path):
+    """The same content by its File ID and its packets."""
+    one, two = viewers(read_pcap(LIVE), 2)
+    a, b = disjoint_losses(one, 1, 2)
+    case = analyzed(tmp_path, without(one, a), without(dated(two), b))
+    (merged,) = rows(case, "media", kind="merged")
+    first, second = (content(case, m)[:600] for m in rows(case, "media", kind="faithful"))
+    assert first != second
+    assert content(case, merged)[:600] == first
+    assert any("headers differ" in note for note in merged["notes"])
+    assert wrong(case) == []
+
+
 # --- not merged ----------------------------------------------------------------------------------------
 
 
@@ -248,30 +313,45 @@ def test_another_server_s_content_is_another(tmp_path):
     assert rows(case, "merges") == []
 
 
-def test_another_file_of_the_same_encoder_is_another(tmp_path):
-    """The File ID, packet size and streams are the same: this encoder gives every file the same File ID."""
+def test_another_file_is_another(tmp_path):
+    """Of the same encoder, which writes no File ID; packet size and streams are the same."""
     files = [make_asf(tmp_path / f"{k}.wma", seconds=k, video=False, packet_size=508) for k in (2, 3)]
     parts = []
     for k, file in enumerate(files):
         conversation, _ = transcript({"song.wma": file})
-        frames = frames_of(conversation, client=("192.0.2.20", 40001 + k), start_ns=START + k * SECOND)
-        media = [i for i, (frame, _) in enumerate(frames) if len(frame) > 400]
-        parts.append(without(frames, {media[10 + 9 * k]}))
+        parts.append(lose(played(conversation, k), 0.3 + k / 2, least=400))
     case = analyzed(tmp_path, *parts)
-    headers = [parse_header(content(case, m)[:600]) for m in rows(case, "media", kind="faithful")]
-    assert headers[0].file_id == headers[1].file_id
+    headers = [parse_header(content(case, m)) for m in rows(case, "media", kind="faithful")]
+    assert headers[0].file_id == headers[1].file_id == bytes(16)
     assert rows(case, "merges") == []
+
+
+def scrambled(frames):
+    """The frames with other bytes in every full one behind the header."""
+    return [
+        (
+            sealed(frame[:800] + bytes(x ^ 0x55 for x in frame[800:]))
+            if len(frame) == 1514 and i > 30
+            else frame,
+            ts,
+        )
+        for i, (frame, ts) in enumerate(frames)
+    ]
+
+
+def test_another_content_under_the_same_file_id_is_another(tmp_path):
+    one, two = viewers(read_pcap(LIVE), 2)
+    a, b = disjoint_losses(one, 1, 2)
+    case = analyzed(tmp_path, without(one, a), without(scrambled(dated(two)), b))
+    assert len(rows(case, "media", kind="faithful")) == 2
+    assert rows(case, "media", kind="merged") == []
+    assert rows(case, "merges") == [], "another header: nothing said that it was the same"
 
 
 def test_the_same_header_with_other_packets_is_refused(tmp_path):
     one, two = viewers(read_pcap(SAMPLES / MMS[0]), 2)
     a, b = disjoint_losses(one, 1, 2)
-    other = []
-    for i, (frame, ts) in enumerate(two):
-        if len(frame) == 1514 and i > 20:
-            frame = sealed(frame[:800] + bytes(x ^ 0x55 for x in frame[800:]))
-        other.append((frame, ts))
-    case = analyzed(tmp_path, without(one, a), without(other, b))
+    case = analyzed(tmp_path, without(one, a), without(scrambled(two), b))
     assert rows(case, "media", kind="merged") == []
     (refused,) = rows(case, "merges")
     assert refused["kind"] == "refused"
