@@ -48,7 +48,7 @@ class SessionRoom:
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[tuple[Flow, Endpoint, DataPackets]] = []
+        self._held: list[tuple[Flow, Endpoint, DataPackets, bool]] = []  # and whether a session knows
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -72,7 +72,7 @@ class SessionRoom:
         for uid, connection in self._connections.items():
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
-        for flow, receiver, block in self._held:
+        for flow, receiver, block, _ in self._held:
             self._let_go(flow, receiver, block)
         for story in self._stories:
             story.finish()
@@ -157,8 +157,8 @@ class SessionRoom:
         self._described[key] = story
         return story
 
-    def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message) -> None:
-        if not isinstance(message, DataPackets):
+    def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
+        if not isinstance(message, DataPackets) or not len(message.packets):
             return
         session = self._claimant(flow, receiver)
         if session is not None and not session.story.lacks_header(message):
@@ -166,10 +166,13 @@ class SessionRoom:
             session.handle(message)
             if waited and session.story.medium is not None:
                 self._claim_held()  # before what comes next: the order of sending is that of the first packet
+                session.story.media_wait = False
             return
-        self._held.append((flow, receiver, message))
+        if session is not None and not known:
+            session.story.wait(message)
+        self._held.append((flow, receiver, message, session is not None))
         while sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
-            self._let_go(*self._held.pop(0))
+            self._let_go(*self._held.pop(0)[:3])
 
     def _let_go(self, flow: Flow, receiver: Endpoint, message: DataPackets) -> None:
         """Hold data no longer: nothing that would explain them came."""
@@ -191,8 +194,8 @@ class SessionRoom:
 
     def _claim_held(self) -> None:
         held, self._held = self._held, []
-        for flow, receiver, message in held:
-            self._udp_message(flow, receiver, message)
+        for flow, receiver, message, known in held:
+            self._udp_message(flow, receiver, message, known=known)
 
     def _close_ended(self) -> None:
         """Finish the media of connections that have ended; UDP data may follow their control connection."""

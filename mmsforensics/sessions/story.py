@@ -68,6 +68,9 @@ class Story:
         """Whether the next header begins a new medium even if it equals the last one."""
         self.entry_ended = False
         """Whether the server said that it had sent all of the medium that is open."""
+        self.media_wait = False
+        """Whether media have come that wait for their header."""
+        self._incarnation = -1  # of the media that came last
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -172,6 +175,19 @@ class Story:
         likely = start[block.data[start] == ASF_HEADER_GUID[0]]
         return not any(block.data[at : at + 16].tobytes() == ASF_HEADER_GUID for at in likely.tolist())
 
+    def wait(self, block: DataPackets) -> None:
+        """Take note that media have come, which will be handed on when their header is known."""
+        self.media_wait = True
+        self._plays(block)
+
+    def _plays(self, block: DataPackets) -> None:
+        before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
+        late = not block.reliable and self._incarnation == before  # of a play that may be over
+        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED):
+            return
+        self.advance("Media")
+        self._closed_by.clear()  # a connection that only described may have closed before
+
     def media(self, block: DataPackets) -> None:
         """Take media packets, in order of arrival."""
         if not len(block.packets):
@@ -183,8 +199,8 @@ class Story:
             frame=int(first["frame"]),
             ts=int(first["ts"]),
         )
-        self.advance("Media")
-        self._closed_by.clear()  # a connection that only described may have closed before
+        if not self.media_wait:  # else that was told when they came
+            self._plays(block)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
         if self.medium is None or self.medium.packet_size == 0:

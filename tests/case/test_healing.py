@@ -75,6 +75,7 @@ def test_each_byte_leads_to_the_tap_that_saw_it(capture, tmp_path, ahead):
     case = mmsforensics.analyze(paths, out=tmp_path / "case")
     (healed,) = rows(case, "media", kind="faithful")
     assert (healed["sha256"], healed["complete"]) == (medium["sha256"], medium["complete"])
+    assert {s["outcome"] for s in rows(case, "sessions")} == {"completed"}
     found = origins(case, healed["media_id"])
     assert found.keys() == truth.keys()
     first = "a" if ahead >= 0 else "b"  # the tap whose clock says that it saw a frame earlier
@@ -110,6 +111,7 @@ def test_a_resent_datagram_fills_the_place_of_the_lost_one(tmp_path, seed):
     (healed,) = rows(case, "media", kind="faithful")
     assert healed["sha256"] == medium["sha256"]
     assert (healed["packets_missing"], healed["complete"]) == (0, True)
+    assert rows(case, "sessions")[0]["outcome"] == "completed"
     found = origins(case, healed["media_id"])
     assert found == {at: ("c001", comes[frame - 1], offset) for at, (_, frame, offset) in truth.items()}
     assert rebuilt(case)
