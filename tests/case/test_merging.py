@@ -470,6 +470,16 @@ def test_packets_that_the_server_left_out_are_not_missing(film, tmp_path):
     assert merged["packets_missing"] == 0
 
 
+def test_a_viewer_of_fewer_streams_is_not_joined(film, tmp_path):
+    """What the server cut out for one viewer would be told as a disagreement on most packets."""
+    both, _ = transcript({"film.wmv": film})
+    sound, _ = transcript({"film.wmv": film}, streams=[2])
+    case = analyzed(tmp_path, lose(played(both, 0), 0.4), played(sound, 1))
+    assert rows(case, "media", kind="merged") == []
+    (refused,) = rows(case, "merges")
+    assert (refused["kind"], refused["source_media_id"]) == ("refused", "c001-s0002-m1-faithful")
+
+
 # --- the same each time --------------------------------------------------------------------------------
 
 
