@@ -279,7 +279,8 @@ TABLES: dict[str, Table] = {
                 "string",
                 "",
                 "faithful: the bytes as sent; playable: the same made right for players; packets: media "
-                "packets whose header was not captured; header: a header of which no packet was captured",
+                "packets whose header was not captured; header: a header of which no packet was captured; "
+                "merged: several viewers' faithful files joined (docs/sessions.md)",
             ),
             ("path", "string", "", "path in the case folder"),
             ("sha256", "string", "", "SHA-256 of the file, hex"),
@@ -299,6 +300,7 @@ TABLES: dict[str, Table] = {
             ("copyright", "string", "", "Content Description"),
             ("description", "string", "", "Content Description"),
             ("notes", "list<string>", "", "why a playable file was made, and what was repaired in it"),
+            ("merged_from", "list<string>", "", "media that a merged one was joined from; else empty"),
             ("header_from", "string", "", "medium whose header was borrowed; null if none was"),
             (
                 "header_proof",
@@ -404,6 +406,43 @@ TABLES: dict[str, Table] = {
             ("frame", "uint64", "", "frame it was copied from; null for bytes that no frame holds"),
             ("frame_offset", "uint32", "bytes", "first byte of the stretch in the frame"),
             ("kind", "string", "", "captured, padding, repaired or index"),
+        ),
+        _table(
+            "merges",
+            "What copies of the same content gave to a merged medium, and where they disagree.",
+            ("media_id", "string", "", "merged medium; null where nothing was merged"),
+            (
+                "kind",
+                "string",
+                "",
+                "run: packets taken from one copy; disagreement: a version of a packet of which there are "
+                "several; refused: a copy that was not joined",
+            ),
+            ("first_packet", "uint64", "", "LocationId; null for refused"),
+            ("last_packet", "uint64", "", "LocationId; null for refused"),
+            ("packets", "uint64", "ASF packets", "packets in the run; of a refused copy those compared"),
+            ("source_media_id", "string", "", "run: medium whose bytes were taken; refused: the copy"),
+            ("copies", "uint32", "copies", "run: copies that hold each packet, in whatever version"),
+            (
+                "media_ids",
+                "list<string>",
+                "",
+                "disagreement: media that hold this version; refused: the others",
+            ),
+            ("kept", "bool", "", "disagreement: whether this version is the one in the merged medium"),
+            (
+                "sha256",
+                "string",
+                "",
+                "disagreement: SHA-256 of the packet as it lies in the first of `media_ids`, hex",
+            ),
+            (
+                "first_difference",
+                "uint32",
+                "bytes",
+                "disagreement: offset in the packet of the first byte that differs from the kept version",
+            ),
+            ("reason", "string", "", "refused: why"),
         ),
         _table(
             "metadata",

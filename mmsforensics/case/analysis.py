@@ -28,6 +28,7 @@ def analyze(
     out: str | os.PathLike[str],
     *,
     overlap: str = "first",
+    merge: bool = False,
     progress: Callable[[Progress], None] | None = None,
     compiling: Callable[[], None] | None = None,
 ) -> Case:
@@ -45,6 +46,8 @@ def analyze(
     overlap : str
         Whose bytes are kept where TCP segments overlap: a name of `streams.Policy`, in lower case. Both
         versions of bytes that differ are exported in any case.
+    merge : bool
+        Join partial copies of the same content, of several viewers, into media of the kind ``merged``.
     progress : callable, optional
         Called with a `Progress` several times a second, on a thread of its own.
     compiling : callable, optional
@@ -80,7 +83,7 @@ def analyze(
         from mmsforensics.evidence.compiled import told_of_compiling
 
         with told_of_compiling(compiling):
-            captures = build(work, intake, overlap)
+            captures = build(work, intake, overlap, merge=merge)
         _log(work, target, captures)
         _put_in_place(work, target)
     except BaseException:

@@ -17,6 +17,7 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.media_files import MediaPlace, MediaRows
+from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
@@ -29,8 +30,12 @@ from mmsforensics.packets.merge import CaptureSet, in_order
 from mmsforensics.streams import Policy
 
 
-def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, object]]:
-    """Analyse captures into the folder `work`; `overlap` is the name of a `streams.Policy`.
+def build(
+    work: Path, intake: Intake, overlap: str = "first", *, merge: bool = False
+) -> list[dict[str, object]]:
+    """Analyse captures into the folder `work`.
+
+    `overlap` is the name of a `streams.Policy`; with `merge`, partial copies of the same content are joined.
 
     Returns
     -------
@@ -44,6 +49,7 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
+    copies = Copies() if merge else None
     with Writers() as writers:
         try:
             waiting = deque(in_order(members(intake)))
@@ -51,7 +57,7 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
             lending = Lending()
             while waiting:
-                recorder = CaseRecorder(place, lending)
+                recorder = CaseRecorder(place, lending, copies)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -60,6 +66,8 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            if copies is not None:
+                merge_copies(copies, place)
             lending.finish()
             place.rows.flush()
             captures = [
@@ -71,7 +79,8 @@ def build(work: Path, intake: Intake, overlap: str = "first") -> list[dict[str, 
             store.abort()
             raise
     shutil.rmtree(spool)
-    write_manifest(work, captures, _containers(intake), tables, _media_hashes(work), overlap)
+    media = _media_hashes(work)
+    write_manifest(work, captures, _containers(intake), tables, media, overlap=overlap, merge=merge)
     return captures
 
 

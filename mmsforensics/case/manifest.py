@@ -19,12 +19,14 @@ def write_manifest(
     containers: Sequence[Mapping[str, object]],
     tables: Sequence[WrittenTable],
     media: Mapping[str, str],
-    overlap: str,
+    *,
+    overlap: str = "first",
+    merge: bool = False,
 ) -> None:
     """Write the manifest.
 
     `containers` are archives that evidence lay in; `media` gives the hashes of files that were hashed as they
-    were written; `overlap` is the name of the overlap policy.
+    were written; `overlap` and `merge` are parameters of the analysis.
     """
     content = {t.path: t for t in tables}
     outputs = []
@@ -44,7 +46,7 @@ def write_manifest(
         "tool": "mmsforensics",
         "version": mmsforensics.__version__,
         "schema_version": SCHEMA_VERSION,
-        "parameters": {"overlap_policy": overlap},
+        "parameters": {"merge": merge, "overlap_policy": overlap},
         "evidence": list(captures),
         "containers": list(containers),
         "outputs": outputs,

@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,26 @@ class MediumNames:
         """Path of one of the medium's files in the case folder. Packets alone are no file for players."""
         extension = ".bin" if kind == "packets" else self.extension
         return f"media/{self.session_id}/{self.number:02d}-{self.stem}.{kind}{extension}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished faithful medium whose rows are kept until the end of the analysis, to be merged."""
+
+    names: MediumNames
+    path: Path
+    header_size: int
+    packets: Spool
+    origins: Spool
+    summary: MediumSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a merged medium is made of."""
+
+    media_ids: list[str]
+    notes: list[str]
 
 
 class Spool:
@@ -124,21 +144,35 @@ class MediaPlace:
 
 
 class MediumFile:
-    """One medium being recovered; a `MediumWriter`."""
+    """One medium being recovered, or with `joined` a merged one; a `MediumWriter`.
+
+    `keep` is given a finished medium, whose spool files then stay.
+    """
 
     def __init__(
-        self, place: MediaPlace, names: MediumNames, header: bytes, kind: MediumKind, lending: Lending
+        self,
+        place: MediaPlace,
+        names: MediumNames,
+        header: bytes,
+        kind: MediumKind,
+        lending: Lending | None,
+        *,
+        joined: Joined | None = None,
+        keep: Callable[[Kept], None] | None = None,
     ) -> None:
         self._place = place
         self._store = place.store
         self._book = place.book
         self.kind = kind
         self._lending = lending
+        self._joined = joined
+        self._keep = keep
+        self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
         self._names = names
         self.header_bytes = header
         self._file = HashedFile(place.root / names.path(kind), place.writers)
-        stem = names.media_id("spool")
+        stem = names.media_id("spool" if joined is None else "merged-spool")
         self._packets = Spool(place.spool / f"{stem}.packets", MEDIA_PACKET, place.spools)
         self._origins = Spool(place.spool / f"{stem}.origins", PROVENANCE, place.spools)
         self._playable_origins = Spool(place.spool / f"{stem}.playable", PROVENANCE, place.spools)
@@ -169,16 +203,16 @@ class MediumFile:
         header = parse_header(self.header_bytes)
         made = None
         self._file.settle()
-        if summary.packets and self.kind == "faithful":
+        if summary.packets and self.kind in ("faithful", "merged"):
             made = make_playable(
-                faithful=self._place.root / self._names.path("faithful"),
+                faithful=self._place.root / self._names.path(self.kind),
                 faithful_size=self._file.size,
                 header=header,
                 header_bytes=self.header_bytes,
                 packets=self._packets.rows(),
                 origins=self._origins.rows(),
                 record=self._playable_origins.append,
-                out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
+                out=HashedFile(self._place.root / self._names.path(self._playable), self._place.writers),
                 salvaged=self._salvage_file(),
             )
         media_id = self._names.media_id(self.kind)
@@ -189,9 +223,9 @@ class MediumFile:
         if made is not None and made.file is not None:
             written = replace(summary, packets=made.packets)
             playable_header = parse_header(made.header_bytes)
-            self._rows("playable", playable_header, written, made.file, list(made.notes))
+            self._rows(self._playable, playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
-                self._provenance(self._names.media_id("playable"), batch)
+                self._provenance(self._names.media_id(self._playable), batch)
         self._verdict_rows(media_id, summary)
         self._loss_rows(media_id, header, summary)
         self._salvaged.unlink(missing_ok=True)
@@ -199,10 +233,18 @@ class MediumFile:
         self._salvaged_origins.remove()
         self._playable_origins.remove()
         self._missing = summary.packets_missing
-        self._lending.keep(self)
+        if self._keep is not None and summary.packets and self.kind == "faithful":
+            path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
+            self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
+        if self._lending is not None:
+            self._lending.keep(self)
+        else:
+            self.remove_spools()
 
     def _verdict_rows(self, media_id: str, summary: MediumSummary) -> None:
         reasons = summary.reasons
+        if not reasons:
+            return
         capture_ids, frames = self._book.columns(np.array([r.frame for r in reasons], dtype=np.int64))
         self._store.append(
             "verdicts",
@@ -311,6 +353,8 @@ class MediumFile:
         return size, np.concatenate(rows)
 
     def _notes(self, made: Made | None) -> list[str]:
+        if self._joined is not None:
+            return [*self._joined.notes, *(made.reasons if made else ())]
         if self.kind == "packets":
             return ["the header was not captured: packets as on the wire, one behind the other"]
         if self.kind == "header":
@@ -332,7 +376,7 @@ class MediumFile:
             {
                 "media_id": media_id,
                 "session_id": self._names.session_id,
-                "kind": kind,
+                "kind": kind.removeprefix("merged-"),
                 "path": self._names.path(kind),
                 "size": file.size,
                 "packets": summary.packets,
@@ -347,6 +391,7 @@ class MediumFile:
                 "notes": notes,
                 "header_from": loan[0] if loan else None,
                 "header_proof": loan[1] if loan else None,
+                "merged_from": self._joined.media_ids if self._joined else [],
             },
         )
         for stream in header.streams:

@@ -120,7 +120,7 @@ def make_playable(
             sizes=sizes,
             order=presentation_order(locations, send, -sizes),
             out=out,
-            tell=lambda edits: record(_composed(edits, origins)),
+            tell=lambda edits: record(composed(edits, origins)),
         )
     return Made(
         reasons=reasons,
@@ -171,9 +171,9 @@ def _with_salvaged(
 
     def tell(edits: NDArray[np.void]) -> None:
         far = edits["source_offset"] >= boundary
-        rows = _composed(edits[~far], origins)
+        rows = composed(edits[~far], origins)
         if far.any():
-            rows = np.concatenate((rows, _composed(edits[far], shifted)))
+            rows = np.concatenate((rows, composed(edits[far], shifted)))
             rows = rows[np.argsort(rows["file_offset"], kind="stable")]
         record(rows)
 
@@ -207,7 +207,8 @@ def presentation_order(
     return order[first]
 
 
-def _composed(edits: NDArray[np.void], origins: NDArray[np.void]) -> NDArray[np.void]:
+def composed(edits: NDArray[np.void], origins: NDArray[np.void]) -> NDArray[np.void]:
+    """Origins of the stretches `edits` of a file made from another, given those of the other's bytes."""
     copied = edits["source_offset"] >= 0
     if not copied.any():
         lead = np.empty(0, dtype=PROVENANCE)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmsforensics.analytics import community_id
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
+from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable
 from mmsforensics.case.traffic import Traffic
@@ -24,8 +25,9 @@ from mmsforensics.streams.flows import Endpoint
 class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
-    def __init__(self, place: MediaPlace, lending: Lending) -> None:
+    def __init__(self, place: MediaPlace, lending: Lending, copies: Copies | None = None) -> None:
         self._lending = lending
+        self._copies = copies
         self._place = place
         self._store = place.store
         self._book = place.book
@@ -103,7 +105,8 @@ class CaseRecorder:
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(name))
-        return MediumFile(self._place, names, header, kind, self._lending)
+        keep = self._copies.keep if self._copies is not None else None
+        return MediumFile(self._place, names, header, kind, self._lending, keep=keep)
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""
@@ -111,6 +114,8 @@ class CaseRecorder:
 
     def session(self, summary: SessionSummary) -> None:
         """Record a finished session."""
+        if self._copies is not None:
+            self._copies.server(self._ids[summary.number], summary.server_ip)
         capture_id, frame = self._book.one(summary.first_frame)
         self._lending.session(self._ids[summary.number], summary)
         self._store.append_row(

@@ -57,8 +57,9 @@ def main() -> None:
     show_default=True,
     help="Whose bytes are kept where TCP segments overlap: as this kind of host does.",
 )
+@click.option("--merge", is_flag=True, help="Join several viewers' partial copies of the same content.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, quiet: bool) -> None:
+def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, quiet: bool) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -75,6 +76,7 @@ def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, quiet: bool) ->
                 evidence,
                 out,
                 overlap=overlap,
+                merge=merge,
                 progress=progress,
                 compiling=None if quiet else tell_of_compiling,
             )

@@ -162,6 +162,7 @@ class MmsSession:
     def _open(self, name: str) -> None:
         self.story.content_name = name
         self.story.new_content = True
+        self.story.entry_ended &= self.story.medium is not None  # the end of what had no header
         self._set_url()
 
     def _set_url(self) -> None:

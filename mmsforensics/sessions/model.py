@@ -16,8 +16,9 @@ from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
-MediumKind = Literal["faithful", "packets", "header"]
-"""What of a medium was captured: header and packets, packets alone, or the header alone."""
+MediumKind = Literal["faithful", "packets", "header", "merged"]
+"""What of a medium was captured: header and packets, packets alone, or the header alone; or that several
+were joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

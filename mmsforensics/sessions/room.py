@@ -33,8 +33,9 @@ JOIN_WITHIN_NS = 60_000_000_000
 once; a minute leaves room for a slow one, and keeps two viewings of one URL apart."""
 
 HELD_LIMIT = 4 << 20
-"""Bytes of UDP data held for a control connection that is recognised later; beyond it they are taken for a
-session whose control was not captured, if they agree."""
+"""Bytes of UDP data held for a control connection or a header that comes later, as it does where it is known
+from another tap whose clock is behind; beyond it they are taken for a session whose control was not
+captured, if they agree."""
 
 Heard = tuple[int, int, int, Message]
 
@@ -56,7 +57,9 @@ class SessionRoom:
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[tuple[Flow, Endpoint, DataPackets | CutPacket]] = []
+        self._held: list[
+            tuple[Flow, Endpoint, DataPackets | CutPacket, bool]
+        ] = []  # and whether a session knows
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -155,12 +158,17 @@ class SessionRoom:
 
     def _dispatch(self, heard: list[Heard]) -> None:
         heard.sort(key=lambda h: h[:3])
+        control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
             if uid < 0:
+                if control and self._held:
+                    self._claim_held()
+                control = False
                 flow, receiver = self._udp_flows[uid]
                 self._udp_message(flow, receiver, message)
             else:
                 self._tcp_message(uid, message)
+                control = True
         self._claim_held()
         self._close_ended()
 
@@ -207,36 +215,56 @@ class SessionRoom:
         self._described[key] = story
         return story
 
-    def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message) -> None:
+    def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
         if not isinstance(message, DataPackets | CutPacket):
             return
         session = self._claimant(flow, receiver)
-        if session is not None:
-            self._carries(flow.uid, session.story)
-            self._seen_as[flow.uid] = (Protocol.MMS.value, receiver)
-            session.handle(message)
+        waits = (
+            isinstance(message, DataPackets) and session is not None and session.story.lacks_header(message)
+        )
+        if session is not None and not waits:
+            waited = session.story.medium is None
+            self._claimed(session, flow, receiver, message)
+            if waited and session.story.medium is not None:
+                self._claim_held()  # before what comes next: the order of sending is that of the first packet
+                session.story.media_wait = False
             return
-        self._held.append((flow, receiver, message))
+        if isinstance(message, DataPackets) and session is not None and not known:
+            session.story.wait(message)
+        self._held.append((flow, receiver, message, session is not None))
         if sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
             self._adopt()
 
+    def _claimed(
+        self, session: MmsSession, flow: Flow, receiver: Endpoint, message: DataPackets | CutPacket
+    ) -> None:
+        """Hand UDP data to their session."""
+        self._carries(flow.uid, session.story)
+        self._seen_as[flow.uid] = (Protocol.MMS.value, receiver)
+        session.handle(message)
+
     def _adopt(self) -> None:
-        """Datagrams that no control connection claims: those that agree among themselves are media."""
+        """Hold UDP data no longer: nothing that would explain them came.
+
+        Those that a session asked for are its media, without a header; of the others those that agree among
+        themselves are media.
+        """
         held, self._held = self._held, []
         streams: dict[tuple[int, Endpoint], list[DataPackets | CutPacket]] = {}
-        for flow, receiver, block in held:
+        for flow, receiver, block, _ in held:
             streams.setdefault((flow.uid, receiver), []).append(block)
-        flows = {flow.uid: flow for flow, _, _ in held}
+        flows = {flow.uid: flow for flow, _, _, _ in held}
         for (uid, receiver), blocks in streams.items():
+            session = self._claimant(flows[uid], receiver)
             packets = [block.packets for block in blocks if isinstance(block, DataPackets)]
-            if not packets or not agree(np.concatenate(packets)):
+            if session is None and packets and agree(np.concatenate(packets)):
+                session = self._without_control(flows[uid], receiver)
+            if session is None:
                 self._recorder.unclaimed(np.concatenate([_frames(block) for block in blocks]))
                 continue
-            session = self._without_control(flows[uid], receiver)
-            self._carries(uid, session.story)
-            self._seen_as[uid] = (Protocol.MMS.value, receiver)
+            session.story.media_wait = False
             for block in blocks:
-                session.handle(block)
+                self._claimed(session, flows[uid], receiver, block)
 
     def _without_control(self, flow: Flow, receiver: Endpoint) -> MmsSession:
         """The session of datagrams that nobody asked for: the only one that may be it, or a new one."""
@@ -270,8 +298,8 @@ class SessionRoom:
 
     def _claim_held(self) -> None:
         held, self._held = self._held, []
-        for flow, receiver, message in held:
-            self._udp_message(flow, receiver, message)
+        for flow, receiver, message, known in held:
+            self._udp_message(flow, receiver, message, known=known)
 
     def _close_ended(self) -> None:
         """Finish the media of connections that have ended; UDP data may follow their control connection."""

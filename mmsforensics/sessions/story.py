@@ -10,7 +10,7 @@ import numpy as np
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import HeaderParts, Medium
+from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
@@ -78,6 +78,9 @@ class Story:
         """Where it said so."""
         self.stopped_at: At | None = None
         """Where the client stopped, if nothing was sent since."""
+        self.media_wait = False
+        """Whether media have come that wait for their header."""
+        self._incarnation = -1  # of the media that came last
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -159,7 +162,10 @@ class Story:
         here = At(direction=at.direction, offset=at.offset, frame=int(packet["frame"]), ts=int(packet["ts"]))
         same = self.medium is not None and self.medium.header_bytes == self.parts.data
         if not same or self.new_content:
+            # Over UDP the header may be known later than the end: from another tap, whose clock is ahead.
+            late = self.medium is None and self.transport == "mmsu" and self.entry_ended
             self.close_medium(follows=True)
+            self.entry_ended = late
             self.medium = Medium(
                 self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
             )
@@ -179,6 +185,28 @@ class Story:
             },
         )
 
+    def lacks_header(self, block: DataPackets) -> bool:
+        """Whether no header is known of the packets of a block, and none begins in it."""
+        if self.medium is not None or self.parts.started:
+            return False
+        start = block.packets["start"][block.packets["size"] >= len(ASF_HEADER_GUID)]
+        likely = start[block.data[start] == ASF_HEADER_GUID[0]]
+        return not any(block.data[at : at + 16].tobytes() == ASF_HEADER_GUID for at in likely.tolist())
+
+    def wait(self, block: DataPackets) -> None:
+        """Take note that media have come, which will be handed on when their header is known."""
+        self.media_wait = True
+        self._plays(block)
+
+    def _plays(self, block: DataPackets) -> None:
+        before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
+        late = not block.reliable and self._incarnation == before  # of a play that may be over
+        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED):
+            return
+        self.advance("Media")
+        self._closed_by.clear()  # a connection that only described may have closed before
+        self.stopped_at = None
+
     def media(self, block: DataPackets) -> None:
         """Take media packets, in order of arrival."""
         if not len(block.packets):
@@ -190,9 +218,8 @@ class Story:
             frame=int(first["frame"]),
             ts=int(first["ts"]),
         )
-        self.advance("Media")
-        self._closed_by.clear()  # a connection that only described may have closed before
-        self.stopped_at = None
+        if not self.media_wait:  # else that was told when they came
+            self._plays(block)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
         medium = self.medium

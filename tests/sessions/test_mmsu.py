@@ -89,3 +89,15 @@ def test_data_without_their_control_connection_are_counted_where_they_do_not_agr
     (capture,) = rows(case, "captures")
     assert capture["unclaimed_datagrams"] == 18
     assert events(case) == []
+
+
+def test_media_whose_header_was_lost_are_listed_and_change_no_outcome(sample_case, analyzed, tmp_path):
+    found = read_pcap(CAPTURE)
+    header = media_of(found)[0] - 5
+    case = analyzed(write_pcap(tmp_path / "a.pcap", [f for i, f in enumerate(found) if i != header]))
+    (session,) = rows(case, "sessions")
+    assert (session["outcome"], session["packets_received"]) == ("completed", 179)
+    assert [m["kind"] for m in rows(case, "media")] == ["packets"]
+    assert [p["packet_number"] for p in rows(case, "media_packets")] == list(range(179))
+    assert "MediaWithoutHeader" in events(case)
+    assert rows(case, "captures")[0]["unclaimed_datagrams"] == 0
