@@ -294,6 +294,19 @@ TABLES: dict[str, Table] = {
                 "whether the server said it had sent everything and nothing of it is missing",
             ),
             ("verdict", "string", "", "how much of it was recovered; words defined in docs/sessions.md"),
+            (
+                "acked_unseen_bytes",
+                "uint64",
+                "bytes",
+                "bytes of its stream that the client acknowledged and the capture does not hold; null "
+                "without acknowledgements",
+            ),
+            (
+                "seen_unacked_bytes",
+                "uint64",
+                "bytes",
+                "bytes of it that were captured and never acknowledged",
+            ),
             ("duration_ms", "int64", "ms", "play time by the header; null for a live stream"),
             ("title", "string", "", "Content Description"),
             ("author", "string", "", "Content Description"),

@@ -12,7 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -58,6 +58,11 @@ class Lending:
     def keep(self, medium: MediumFile) -> None:
         """Take note of a finished medium."""
         self._media.append(medium)
+
+    @property
+    def media(self) -> Sequence[MediumFile]:
+        """What is kept."""
+        return self._media
 
     def session(self, session_id: str, summary: SessionSummary) -> None:
         """Take note of where a session's media came from."""

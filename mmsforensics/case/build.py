@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
@@ -55,9 +57,9 @@ def build(
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
-            lending = Lending()
+            lending, delivery = Lending(), Delivery()
             while waiting:
-                recorder = CaseRecorder(place, lending, copies)
+                recorder = CaseRecorder(place, lending, delivery, copies)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -68,8 +70,9 @@ def build(
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
             if copies is not None:
                 merge_copies(copies, place)
+            words = delivery.words(lending.media)
             lending.finish()
-            place.rows.flush()
+            place.rows.flush(partial(_client_word, words))
             captures = [
                 _capture_row(store, book, intake.facts(n), n, duplicates, anomalies.get(n, []))
                 for n in range(count)
@@ -82,6 +85,17 @@ def build(
     media = _media_hashes(work)
     write_manifest(work, captures, _containers(intake), tables, media, overlap=overlap, merge=merge)
     return captures
+
+
+def _client_word(words: Mapping[str, Word], media_id: str) -> dict[str, int | None]:
+    """What a client said of a medium; of a playable file, what it said of the one that it was made from."""
+    stem, _, kind = media_id.rpartition("-")
+    word = words.get(media_id)
+    if kind == "playable":
+        word = words.get(f"{stem}-faithful") or words.get(f"{stem}-packets")
+    if word is None:
+        return {}
+    return {"acked_unseen_bytes": word.acked_unseen, "seen_unacked_bytes": word.seen_unacked}
 
 
 def _containers(intake: Intake) -> list[dict[str, object]]:

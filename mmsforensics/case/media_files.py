@@ -28,9 +28,6 @@ from mmsforensics.case.writing import HashedFile, Spools, Writers
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
 
-ROWS_WAITING = 1024
-"""Rows of media that may wait for their hashes."""
-
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
 
@@ -109,22 +106,27 @@ class Spool:
 
 
 class MediaRows:
-    """Rows of the table `media` that wait for the hashes of their files, which are written meanwhile."""
+    """Rows of the table `media`, which wait for what is known in the end alone.
+
+    That is the hash of the file, which is written meanwhile, and the client's word.
+    """
 
     def __init__(self, store: TableStore) -> None:
         self._store = store
         self._waiting: list[tuple[HashedFile, dict[str, object]]] = []
 
     def add(self, file: HashedFile, row: dict[str, object]) -> None:
-        """Add a row, all but its hash."""
+        """Add a row, all but what is known later."""
         self._waiting.append((file, row))
-        if len(self._waiting) >= ROWS_WAITING:
-            self.flush()
 
-    def flush(self) -> None:
-        """Hand the rows on to the table, in the order in which they came."""
+    def flush(self, known: Callable[[str], dict[str, int | None]]) -> None:
+        """Hand the rows on to the table, in the order in which they came.
+
+        `known` gives the columns that say what the client acknowledged, by the medium's identifier.
+        """
         for file, row in self._waiting:
-            self._store.append_row("media", {**row, "sha256": file.hexdigest()})
+            later = {"sha256": file.hexdigest(), **known(str(row["media_id"]))}
+            self._store.append_row("media", row | later)
         self._waiting.clear()
 
 
@@ -285,6 +287,15 @@ class MediumFile:
         return np.memmap(self._place.root / self._names.path(self.kind), dtype=np.uint8, mode="r").view(
             np.ndarray
         )
+
+    @property
+    def media_id(self) -> str:
+        """Its identifier."""
+        return self._names.media_id(self.kind)
+
+    def origin_rows(self) -> NDArray[np.void]:
+        """Where its bytes come from, dtype PROVENANCE."""
+        return self._origins.rows()
 
     def packet_rows(self) -> NDArray[np.void]:
         """Rows of its packets, dtype MEDIA_PACKET."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.delivery import Delivery
 from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
 from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
@@ -25,8 +26,11 @@ from mmsforensics.streams.flows import Endpoint
 class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
-    def __init__(self, place: MediaPlace, lending: Lending, copies: Copies | None = None) -> None:
+    def __init__(
+        self, place: MediaPlace, lending: Lending, delivery: Delivery, copies: Copies | None
+    ) -> None:
         self._lending = lending
+        self._delivery = delivery
         self._copies = copies
         self._place = place
         self._store = place.store
@@ -61,7 +65,9 @@ class CaseRecorder:
         self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
     ) -> None:
         """Record a finished flow."""
-        self._traffic.flow(summary, [self._ids[n] for n in sessions], protocol, client)
+        session_ids = [self._ids[n] for n in sessions]
+        self._traffic.flow(summary, session_ids, protocol, client)
+        self._delivery.flow(summary, session_ids, client)
 
     def finish(self) -> None:
         """Write what waits for the end: every session and flow is known now."""

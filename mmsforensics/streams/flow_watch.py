@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.streams.flows import Flow, FlowPackets
-from mmsforensics.streams.runs import Conflict, Gap, Run
+from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run
 from mmsforensics.streams.watch import ANOMALY, ROWS_A_PACKET, SIDE, Check, Kind, checksums, observe
 
 TCP: Final = 6
@@ -91,6 +91,10 @@ class SideSummary:
     """Source address, of the first frame."""
     checksums_bad: int
     checksums_offloaded: int
+    unacked: NDArray[np.void]
+    """Captured bytes behind the last acknowledgement, dtype PIECE; empty where none was captured."""
+    unseen: tuple[tuple[int, int], ...]
+    """Bytes acknowledged and not captured: frame behind each hole, or the last one, and how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,7 @@ class FlowSummary:
 class FlowWatch:
     """Watches one flow; feed it every packet, in order of capture."""
 
-    __slots__ = ("_conflicts", "_gaps", "_sides", "_told", "_vlans", "flow")
+    __slots__ = ("_conflicts", "_gaps", "_sides", "_told", "_unacked", "_vlans", "flow")
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
@@ -124,6 +128,7 @@ class FlowWatch:
         for name in ("origin", "acked", "fin", "rtt", "window", "scale"):
             self._sides[name] = -1
         self._gaps: tuple[list[Gap], list[Gap]] = ([], [])
+        self._unacked: tuple[list[NDArray[np.void]], list[NDArray[np.void]]] = ([], [])
         self._vlans: tuple[int, ...] | None = None
         self._told: list[NDArray[np.void]] = []
         self._conflicts: list[tuple[int, Conflict]] = []
@@ -186,8 +191,34 @@ class FlowWatch:
             else:
                 if isinstance(item, Conflict):
                     self._conflicts.append((side, item))
+                else:
+                    self._unacked[side].append(item.pieces)
                 said.append(item)
+        self._settle(side)
         return said
+
+    def _settle(self, side: int) -> None:
+        """Let go of the pieces that are acknowledged; without acknowledgements nothing is kept."""
+        acked = self._acked(side)
+        kept = self._unacked[side]
+        left = (
+            [p[int(np.searchsorted(_ends(p), acked, side="right")) :] for p in kept]
+            if acked is not None
+            else []
+        )
+        kept[:] = [p if len(p) == len(q) else p.copy() for p, q in zip(left, kept, strict=False) if len(p)]
+
+    def _unacknowledged(self, side: int) -> NDArray[np.void]:
+        """Captured bytes behind the last acknowledgement."""
+        acked = self._acked(side)
+        pieces = np.concatenate([np.empty(0, dtype=PIECE), *self._unacked[side]])
+        if acked is None or not len(pieces):
+            return pieces[:0]
+        lead = np.maximum(acked - pieces["offset"], 0)
+        pieces["offset"] += lead
+        pieces["frame_offset"] += lead.astype(np.uint32)
+        pieces["length"] -= np.minimum(lead, pieces["length"]).astype(np.uint32)
+        return pieces[pieces["length"] > 0]
 
     def contested(self) -> list[tuple[int, Conflict]]:
         """Sides and conflicts since the last call."""
@@ -291,6 +322,7 @@ class FlowWatch:
     def _side(self, d: int) -> SideSummary:
         side, gaps = self._sides[d], self._gaps[d]
         acked = self._acked(d)
+        self._settle(d)
         unseen = unacked = None
         if acked is not None:
             unseen = sum(gap.acked or 0 for gap in gaps) + self._tail_unseen(d)
@@ -316,7 +348,16 @@ class FlowWatch:
             mac=side["mac"][6:12].tobytes().hex(":") if side["has_mac"] else None,
             checksums_bad=int(side["bad"]),
             checksums_offloaded=int(side["offloaded"]),
+            unacked=self._unacknowledged(d),
+            unseen=tuple(self._unseen(d)),
         )
+
+    def _unseen(self, side: int) -> Iterator[tuple[int, int]]:
+        for gap in self._gaps[side]:
+            if gap.acked:
+                yield gap.frame, gap.acked
+        if tail := self._tail_unseen(side):
+            yield int(self._sides["last_frame"].max()), tail
 
     def _began(self) -> str:
         if self.flow.proto != TCP:
@@ -331,6 +372,11 @@ class FlowWatch:
             return "reset"
         fins = int(np.count_nonzero(self._sides["fin"] >= 0))
         return ("capture ended", "half closed", "fin")[fins]
+
+
+def _ends(pieces: NDArray[np.void]) -> NDArray[np.int64]:
+    """Stream offsets behind pieces."""
+    return pieces["offset"] + pieces["length"].astype(np.int64)
 
 
 def _vlans(packets: FlowPackets) -> tuple[int, ...]:

@@ -155,3 +155,36 @@ def test_the_client_has_what_the_tap_missed(tmp_path, expected):
     assert session["seen_unacked_bytes"] == 0
     (gap,) = [r for r in case.table("anomalies").to_pylist() if r["kind"] == "gap"]
     assert json.loads(gap["details"])["lost"] == "in the capture"
+
+
+def test_the_clients_word_on_a_medium(tmp_path):
+    """The last acknowledgements cut off: what they would have covered may not have been delivered."""
+    frames = read_pcap(CAPTURE)
+    sent = [i for i, (f, _) in enumerate(frames) if f[26:30] == bytes([192, 0, 2, 10]) and len(f) > 400]
+    case = mmsforensics.analyze(
+        [write_pcap(tmp_path / "cut.pcap", frames[: sent[-3]])], out=tmp_path / "case"
+    )
+    (session,) = case.table("sessions").to_pylist()
+    (medium,) = [m for m in case.table("media").to_pylist() if m["kind"] == "faithful"]
+    last = int.from_bytes(frames[sent[-4]][0][38:42], "big") + len(frames[sent[-4]][0]) - HEAD
+    acks = [f for f, _ in frames[: sent[-3]] if f[26:30] == bytes([192, 0, 2, 20])]
+    acked = max(int.from_bytes(f[42:46], "big") for f in acks)
+    assert session["seen_unacked_bytes"] == last - acked > 0
+    assert 0 < medium["seen_unacked_bytes"] <= session["seen_unacked_bytes"]
+    assert (session["acked_unseen_bytes"], medium["acked_unseen_bytes"]) == (0, 0)
+
+
+def test_a_hole_in_a_medium_that_was_acknowledged(tmp_path):
+    frames = read_pcap(CAPTURE)
+    lost = next(f for f, _ in frames[MEDIA:] if len(f) > 400)
+    path = write_pcap(tmp_path / "lost.pcap", [x for x in frames if x[0] is not lost])
+    case = mmsforensics.analyze([path], out=tmp_path / "case")
+    for medium in case.table("media").to_pylist():
+        assert medium["acked_unseen_bytes"] == len(lost) - HEAD
+        assert medium["seen_unacked_bytes"] == 0
+
+
+def test_datagrams_have_no_word_of_the_client(sample_case):
+    for medium in sample_case.table("media").to_pylist():
+        told = medium["acked_unseen_bytes"], medium["seen_unacked_bytes"]
+        assert told == ((None, None) if "udp1400" in medium["path"] else (0, 0))
