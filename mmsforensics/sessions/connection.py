@@ -149,9 +149,9 @@ class Connection:
         elif self._reset:
             reason = "reset"
         if self._http is not None:
-            yield from self._http.end(direction, reason, stream.last_frame, stream.last_ts)
+            yield from self._http.end(direction, reason, *stream.ending)
         else:
-            yield from self._decoders[direction].end(reason, stream.last_frame, stream.last_ts)
+            yield from self._decoders[direction].end(reason, *stream.ending)
 
     def _recognise(self, *, final: bool) -> bool:
         """Choose the protocol and tell client from server. Returns whether that was possible."""

@@ -45,6 +45,7 @@ class TcpReassembler:
         "_data",
         "_doubtful",
         "_fin",
+        "_fin_seen",
         "_history",
         "_history_size",
         "_limit",
@@ -64,6 +65,7 @@ class TcpReassembler:
         self._reference: int | None = None  # sequence number of stream offset `_next`
         self._seen_syn = False
         self._fin: int | None = None
+        self._fin_seen = (0, 0)  # frame and time stamp of the first FIN
         self._waiting = np.empty(0, dtype=SEGMENT)
         self._data = np.empty(0, dtype=np.uint8)
         self._doubtful: list[tuple[NDArray[np.void], NDArray[np.uint8]]] = []  # segments and their bytes
@@ -76,6 +78,11 @@ class TcpReassembler:
     def finished(self) -> bool:
         """Whether everything up to the FIN has been handed on."""
         return self._fin is not None and self._next >= self._fin
+
+    @property
+    def ending(self) -> tuple[int, int]:
+        """Frame and time stamp of the FIN if the stream is finished, of the last packet if it is not."""
+        return self._fin_seen if self.finished else (self.last_frame, self.last_ts)
 
     @property
     def saw_start(self) -> bool:
@@ -118,6 +125,8 @@ class TcpReassembler:
         fins = np.flatnonzero(flags & FIN)
         if len(fins):
             last = rows[fins[:1]]
+            if self._fin is None:
+                self._fin_seen = int(last["frame"][0]), int(last["ts"][0])
             end = int(self._offsets(last)[0]) + int(last["payload_wire"][0])
             self._fin = end if self._fin is None else max(self._fin, end)
         filled = rows["payload_len"] > 0

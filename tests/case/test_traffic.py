@@ -188,3 +188,15 @@ def test_datagrams_have_no_word_of_the_client(sample_case):
     for medium in sample_case.table("media").to_pylist():
         told = medium["acked_unseen_bytes"], medium["seen_unacked_bytes"]
         assert told == ((None, None) if "udp1400" in medium["path"] else (0, 0))
+
+
+def test_who_closed_first_is_told_by_the_fin(sample_case):
+    """VLC's server sends its FIN in frame 257, MPlayer its own in 258; an ACK of the server comes last."""
+    (session,) = [s for s in sample_case.table("sessions").to_pylist() if s["transport"] == "mmsh"]
+    assert session["outcome"] == "closed by server"
+    (reason,) = [
+        r
+        for r in sample_case.table("verdicts").to_pylist()
+        if r["session_id"] == session["session_id"] and "closed" in r["reason"]
+    ]
+    assert (reason["reason"], reason["frame"]) == ("server closed", 257)
