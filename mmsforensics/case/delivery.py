@@ -68,19 +68,18 @@ class Delivery:
 
     def words(self, media: Iterable[MediumFile]) -> dict[str, Word]:
         """What is known of media, by their identifiers; the media's rows have to be there still."""
-        by_session: dict[str, list[tuple[int, MediumFile, NDArray[np.void]]]] = {}
+        by_session: dict[str, list[tuple[int, MediumFile]]] = {}
         for medium in media:
-            origins = medium.origin_rows()
-            frames = origins["frame"][origins["frame"] > 0]
             streamed = medium.session_id in self._of and medium.session_id not in self._by_datagrams
-            if streamed and len(frames):
-                by_session.setdefault(medium.session_id, []).append((int(frames[0]), medium, origins))
+            first = _first_frame(medium.origin_rows()) if streamed else 0
+            if first:
+                by_session.setdefault(medium.session_id, []).append((first, medium))
         found: dict[str, Word] = {}
         for session_id, mine in by_session.items():
             mine.sort(key=lambda m: m[0])
-            unseen = self._unseen(session_id, [first for first, _, _ in mine])
-            for (_, medium, origins), count in zip(mine, unseen, strict=True):
-                seen = sum(_within(origins, c.unacked) for c in self._of[session_id])
+            unseen = self._unseen(session_id, [first for first, _ in mine])
+            for (_, medium), count in zip(mine, unseen, strict=True):
+                seen = sum(_within(medium.origin_rows(), c.unacked) for c in self._of[session_id])
                 found[medium.media_id] = Word(int(count), seen)
         return found
 
@@ -90,6 +89,13 @@ class Delivery:
             which = np.searchsorted(firsts, connection.unseen[:, 0], side="right") - 1
             np.add.at(counts, np.maximum(which, 0), connection.unseen[:, 1])
         return counts
+
+
+def _first_frame(origins: NDArray[np.void]) -> int:
+    """The frame of the first byte that has one, 0 if none has."""
+    frames = origins["frame"]
+    known = np.flatnonzero(frames)
+    return int(frames[known[0]]) if len(known) else 0
 
 
 def _within(origins: NDArray[np.void], unacked: NDArray[np.void]) -> int:
