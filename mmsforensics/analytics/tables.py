@@ -44,6 +44,41 @@ _CAPTURE = ("capture_id", "string", "", "capture it was seen in")
 _FRAME = ("frame", "uint64", "", "frame number in the capture, 1-based as Wireshark counts")
 _MEDIA = ("media_id", "string", "", "medium it belongs to")
 
+
+def _side(who: str, other: str) -> tuple[tuple[str, str, str, str], ...]:
+    """Columns for what one end of a flow sent."""
+    return (
+        (f"{who}_packets", "uint64", "packets", f"packets from the {who}"),
+        (f"{who}_bytes", "uint64", "bytes", f"bytes of the {who}'s frames on the wire"),
+        (
+            f"{who}_payload_bytes",
+            "uint64",
+            "bytes",
+            f"payload from the {who}, what is sent again counted again",
+        ),
+        (f"{who}_retransmissions", "uint64", "packets", "packets with bytes that were sent before"),
+        (f"{who}_retransmitted_bytes", "uint64", "bytes", "bytes that were sent before"),
+        (f"{who}_out_of_order", "uint64", "packets", "packets that were overtaken"),
+        (f"{who}_gaps", "uint64", "", f"holes in the {who}'s stream"),
+        (f"{who}_gap_bytes", "uint64", "bytes", "bytes in these holes"),
+        (f"{who}_acked_bytes", "uint64", "bytes", f"bytes from the {who} that the {other} acknowledged"),
+        (f"{who}_acked_unseen_bytes", "uint64", "bytes", "of these, bytes that were not captured"),
+        (f"{who}_seen_unacked_bytes", "uint64", "bytes", "bytes captured and never acknowledged"),
+        (f"{who}_mss", "uint16", "bytes", f"maximum segment size in the {who}'s SYN"),
+        (f"{who}_window_scale", "int8", "bits", f"window scale in the {who}'s SYN; -1 if it has none"),
+        (f"{who}_ttl_least", "uint8", "", f"least TTL or hop limit of the {who}'s packets"),
+        (f"{who}_ttl_most", "uint8", "", f"largest TTL or hop limit of the {who}'s packets"),
+        (f"{who}_mac", "string", "", f"source address of the {who}'s frames on Ethernet"),
+        (f"{who}_checksums_bad", "uint64", "packets", "packets whose checksum is wrong"),
+        (
+            f"{who}_checksums_offloaded",
+            "uint64",
+            "packets",
+            "packets captured before the network card filled their checksum in",
+        ),
+    )
+
+
 TABLES: dict[str, Table] = {
     t.name: t
     for t in (
@@ -197,62 +232,8 @@ TABLES: dict[str, Table] = {
             ("began", "string", "", "handshake, half a handshake, in the middle; of UDP datagram"),
             ("ended", "string", "", "fin, half closed, reset, capture ended; of UDP datagram"),
             ("vlans", "list<string>", "", "VLANs of the first frame, from the outside in"),
-            ("client_packets", "uint64", "packets", "packets from the client"),
-            ("client_bytes", "uint64", "bytes", "bytes of the client's frames on the wire"),
-            (
-                "client_payload_bytes",
-                "uint64",
-                "bytes",
-                "payload from the client, what is sent again counted again",
-            ),
-            ("client_retransmissions", "uint64", "packets", "packets with bytes that were sent before"),
-            ("client_retransmitted_bytes", "uint64", "bytes", "bytes that were sent before"),
-            ("client_out_of_order", "uint64", "packets", "packets that were overtaken"),
-            ("client_gaps", "uint64", "", "holes in the client's stream"),
-            ("client_gap_bytes", "uint64", "bytes", "bytes in these holes"),
-            ("client_acked_bytes", "uint64", "bytes", "bytes from the client that the server acknowledged"),
-            ("client_acked_unseen_bytes", "uint64", "bytes", "of these, bytes that were not captured"),
-            ("client_seen_unacked_bytes", "uint64", "bytes", "bytes captured and never acknowledged"),
-            ("client_mss", "uint16", "bytes", "maximum segment size in the client's SYN"),
-            ("client_window_scale", "int8", "bits", "window scale in the client's SYN; -1 if it has none"),
-            ("client_ttl_least", "uint8", "", "least TTL or hop limit of the client's packets"),
-            ("client_ttl_most", "uint8", "", "largest TTL or hop limit of the client's packets"),
-            ("client_mac", "string", "", "source address of the client's frames on Ethernet"),
-            ("client_checksums_bad", "uint64", "packets", "packets whose checksum is wrong"),
-            (
-                "client_checksums_offloaded",
-                "uint64",
-                "packets",
-                "packets captured before the network card filled their checksum in",
-            ),
-            ("server_packets", "uint64", "packets", "packets from the server"),
-            ("server_bytes", "uint64", "bytes", "bytes of the server's frames on the wire"),
-            (
-                "server_payload_bytes",
-                "uint64",
-                "bytes",
-                "payload from the server, what is sent again counted again",
-            ),
-            ("server_retransmissions", "uint64", "packets", "packets with bytes that were sent before"),
-            ("server_retransmitted_bytes", "uint64", "bytes", "bytes that were sent before"),
-            ("server_out_of_order", "uint64", "packets", "packets that were overtaken"),
-            ("server_gaps", "uint64", "", "holes in the server's stream"),
-            ("server_gap_bytes", "uint64", "bytes", "bytes in these holes"),
-            ("server_acked_bytes", "uint64", "bytes", "bytes from the server that the client acknowledged"),
-            ("server_acked_unseen_bytes", "uint64", "bytes", "of these, bytes that were not captured"),
-            ("server_seen_unacked_bytes", "uint64", "bytes", "bytes captured and never acknowledged"),
-            ("server_mss", "uint16", "bytes", "maximum segment size in the server's SYN"),
-            ("server_window_scale", "int8", "bits", "window scale in the server's SYN; -1 if it has none"),
-            ("server_ttl_least", "uint8", "", "least TTL or hop limit of the server's packets"),
-            ("server_ttl_most", "uint8", "", "largest TTL or hop limit of the server's packets"),
-            ("server_mac", "string", "", "source address of the server's frames on Ethernet"),
-            ("server_checksums_bad", "uint64", "packets", "packets whose checksum is wrong"),
-            (
-                "server_checksums_offloaded",
-                "uint64",
-                "packets",
-                "packets captured before the network card filled their checksum in",
-            ),
+            *_side("client", "server"),
+            *_side("server", "client"),
         ),
         _table(
             "anomalies",
