@@ -217,7 +217,7 @@ TABLES: dict[str, Table] = {
                 "client_ip",
                 "string",
                 "",
-                "end that opened it; of an unknown one the end with the lower address",
+                "end that opened it; the one with the lower address if that is unknown",
             ),
             ("client_port", "uint16", "", "port of that end"),
             ("server_ip", "string", "", "the other end"),

@@ -111,7 +111,7 @@ class Traffic:
         last_capture, last_frame = self._book.one(summary.last_frame)
         self._flows_of[first_capture] += 1
         flow_id = f"{first_capture}-f{self._flows_of[first_capture]:04d}"
-        client_side = 1 if client == flow.b else 0
+        client_side = 1 if (client or summary.opener) == flow.b else 0
         ends = (flow.a, flow.b) if client_side == 0 else (flow.b, flow.a)
         session_id = session_ids[0] if len(session_ids) == 1 else None
         self._named[flow.uid] = _Named(flow_id, session_id, client_side)

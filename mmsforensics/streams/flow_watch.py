@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.streams.flows import Flow, FlowPackets
+from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets
 from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run
 from mmsforensics.streams.watch import ANOMALY, ROWS_A_PACKET, SIDE, Check, Kind, checksums, observe
 
@@ -108,6 +108,8 @@ class FlowSummary:
     last_frame: int
     first_ts: int
     last_ts: int
+    opener: Endpoint | None
+    """The end whose SYN came first; None where none was captured."""
     rtt: int | None
     """From the SYN to the first acknowledgement behind it, ns."""
     vlans: tuple[int, ...]
@@ -244,6 +246,7 @@ class FlowWatch:
             last_frame=last,
             first_ts=int(self._sides["first_ts"][self._sides["packets"] > 0].min()),
             last_ts=int(self._sides["last_ts"][self._sides["packets"] > 0].max()),
+            opener=self._opener(),
             rtt=max((int(s["rtt"]) for s in self._sides if s["rtt"] >= 0), default=None),
             vlans=self._vlans or (),
             began=self._began(),
@@ -358,6 +361,14 @@ class FlowWatch:
                 yield gap.frame, gap.acked
         if tail := self._tail_unseen(side):
             yield int(self._sides["last_frame"].max()), tail
+
+    def _opener(self) -> Endpoint | None:
+        opened = [(int(s["syn_ts"]), end) for s, end in zip(self._sides, self._ends, strict=True) if s["syn"]]
+        return min(opened, key=lambda o: o[0])[1] if opened else None
+
+    @property
+    def _ends(self) -> tuple[Endpoint, Endpoint]:
+        return self.flow.a, self.flow.b
 
     def _began(self) -> str:
         if self.flow.proto != TCP:

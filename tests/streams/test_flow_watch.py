@@ -125,6 +125,12 @@ def test_a_clean_connection_has_nothing_odd(tmp_path):
     assert [s.mac for s in summary.sides] == ["02:00:00:00:00:0a"] * 2
 
 
+def test_who_opened_it(tmp_path):
+    seen = Wire().say(1, -1, flags=SYN).watched(tmp_path)
+    assert seen.summary.opener == seen.summary.flow.b
+    assert Wire().say(1, 0, b"world").watched(tmp_path).summary.opener is None
+
+
 def test_options_of_the_handshake(tmp_path):
     options = bytes([1, 2, 4, 0x05, 0xB4, 3, 3, 7])  # no-operation, MSS 1460, scale 7
     seen = Wire(vlan=(100, 7)).open(options=options).watched(tmp_path)
