@@ -170,6 +170,7 @@ def _with_salvaged(
     shifted["file_offset"] += boundary
 
     def tell(edits: NDArray[np.void]) -> None:
+        edits = cut_at(edits, boundary)
         far = edits["source_offset"] >= boundary
         rows = composed(edits[~far], origins)
         if far.any():
@@ -189,6 +190,21 @@ def _with_salvaged(
             tell=tell,
         )
     return result, taken
+
+
+def cut_at(edits: NDArray[np.void], boundary: int) -> NDArray[np.void]:
+    """Edits none of which copies over a place in the source: there another file begins."""
+    begin = edits["source_offset"].astype(np.int64)
+    over = (begin >= 0) & (begin < boundary) & (begin + edits["length"].astype(np.int64) > boundary)
+    if not over.any():
+        return edits
+    first, second = edits.copy(), edits[over]
+    lead = (boundary - begin[over]).astype(edits["length"].dtype)
+    first["length"][over] = lead
+    second["file_offset"] += lead
+    second["source_offset"] = boundary
+    second["length"] -= lead
+    return np.insert(first, np.flatnonzero(over) + 1, second)
 
 
 def presentation_order(

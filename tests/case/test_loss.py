@@ -230,3 +230,16 @@ def test_a_datagram_with_a_missing_fragment(whole, tmp_path):
     assert named(case) == {packet["packet_number"]: 1}
     assert (run["reason"], run["packets_hurt"]) == ("datagram cut", 1)
     assert run["bytes_seen"] == 480 - 16
+
+
+def test_a_hurt_packet_right_behind_the_last_whole_one_is_rebuilt(whole, tmp_path):
+    """The two lie beside each other in the playable file, and in two files where they come from."""
+    frames, case, _ = whole["mmst_ffmpeg_video.pcap"]
+    packets = rows(case, "media_packets")
+    last = next(p for p in reversed(packets) if p["frame"] - p["first_frame"] >= 2)
+    behind = {p["frame"] - 1 for p in packets if p["packet_number"] > last["packet_number"]}
+    lost = {last["frame"] - 1} | behind
+    cut = analyzed(tmp_path, [f for i, f in enumerate(frames) if i not in lost])
+    assert any("payloads wholly seen" in note for m in rows(cut, "media") for note in m["notes"])
+    failed = [c.message for c in mmsforensics.verify(cut, deep=True) if not c.ok]
+    assert failed == []
