@@ -472,20 +472,20 @@ def _spread(
 
 
 def append_packets(
-    store: TableStore, book: FrameBook, rows: NDArray[np.void], session_id: str, media_id: str | None
+    store: TableStore, book: FrameBook, rows: NDArray[np.void], session_id: str, media_id: str
 ) -> None:
-    """Add rows of MEDIA_PACKET to the table `media_packets`; without a file their offset is null."""
+    """Add rows of MEDIA_PACKET to the table `media_packets`."""
     n = len(rows)
     capture_ids, frames = book.columns(rows["frame"])
     first_capture_ids, first_frames = book.columns(book.stitched.first_frames(rows["first_frame"]))
-    absent = rows["file_offset"] < 0
     columns: dict[str, object] = {
         "session_id": repeated(session_id, n),
+        "media_id": repeated(media_id, n),
         "packet_number": array_of(rows["location"], pa.uint64(), rows["location"] == UNKNOWN_LOCATION),
         "send_time_ms": array_of(rows["send_time_ms"], pa.uint32(), rows["sound"] == 0),
         "ts": rows["ts"],
         "size": rows["size"],
-        "file_offset": array_of(rows["file_offset"], pa.uint64(), absent),
+        "file_offset": rows["file_offset"],
         "frame": frames,
         "capture_id": capture_ids,
         "first_frame": first_frames,
@@ -495,6 +495,4 @@ def append_packets(
         "incarnation": rows["incarnation"],
         "sound": rows["sound"].astype(np.bool_),
     }
-    if media_id is not None:
-        columns["media_id"] = repeated(media_id, n)
     store.append("media_packets", columns)

@@ -202,7 +202,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """Segments that covered the same stretch with different bytes; the first was kept."""
+    """Segments that covered the same stretch with different bytes; `kept_frame` has those kept."""
 
     at: At
     length: int
