@@ -90,7 +90,13 @@ TABLES: dict[str, Table] = {
             ("container", "string", "", "archive it lay in; null if in none"),
             ("sha256", "string", "", "SHA-256 of the whole file, hex; null if it could not be read whole"),
             ("size", "uint64", "bytes", "size of the file"),
-            ("format", "string", "", "pcap, pcapng, snoop, netmon, empty or unknown; told by content"),
+            (
+                "format",
+                "string",
+                "",
+                "pcap, pcapng, snoop, netmon; w3c log, nsc or redirector of a document given beside captures;"
+                " empty or unknown; told by content",
+            ),
             ("wrapping", "list<string>", "", "how the file is compressed, from the outside in"),
             ("link_types", "list<string>", "", "link types of the frames, in order of appearance"),
             ("packets", "uint64", "frames", "frames read"),
