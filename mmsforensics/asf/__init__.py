@@ -5,6 +5,7 @@ Usable without any capture; knows nothing of networks.
 
 from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.header import AsfObject, Header, HeaderProblem, StreamInfo, Tag, parse_header
+from mmsforensics.asf.matching import MATCH, PART, PayloadIndex, find_payloads, payload_index
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
 from mmsforensics.asf.playable import (
@@ -31,7 +32,9 @@ from mmsforensics.asf.views import (
 __all__ = [
     "ASF_PACKET",
     "EDIT",
+    "MATCH",
     "NEW",
+    "PART",
     "PAYLOAD",
     "RESTORED",
     "AsfObject",
@@ -40,6 +43,7 @@ __all__ = [
     "Header",
     "HeaderProblem",
     "Marker",
+    "PayloadIndex",
     "Picture",
     "PlayableFacts",
     "PlayableResult",
@@ -49,10 +53,12 @@ __all__ = [
     "ScriptCommand",
     "StreamInfo",
     "Tag",
+    "find_payloads",
     "guid_name",
     "markers",
     "needs_playable",
     "parse_header",
+    "payload_index",
     "pictures",
     "protections",
     "restore_padding",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.matching import match
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -447,6 +448,7 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
 
 main.add_command(explain)
 main.add_command(slice_)
+main.add_command(match)
 
 
 def _open(path: Path) -> Case:

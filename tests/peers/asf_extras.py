@@ -88,7 +88,7 @@ def file_properties(packets, size):
 def packet(send_ms, payload, *, stream, number, offset=0, whole=None, at_ms=0):
     """A packet of one payload [5.2]: error correction, explicit padding length of 16 bits."""
     whole = len(payload) if whole is None else whole
-    body = struct.pack("<BBIBII", 0x80 | stream, number, offset, 8, whole, at_ms) + payload
+    body = struct.pack("<BBIBII", 0x80 | stream, number % 256, offset, 8, whole, at_ms) + payload
     padding = PACKET - 13 - len(body)
     return b"\x82\0\0\x10\x5d" + struct.pack("<HIH", padding, send_ms, 100) + body + bytes(padding)
 
