@@ -15,6 +15,7 @@ import click
 
 from mmsforensics import __version__
 from mmsforensics.cli.matching import match
+from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -449,6 +450,7 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
 main.add_command(explain)
 main.add_command(slice_)
 main.add_command(match)
+main.add_command(preview)
 
 
 def _open(path: Path) -> Case:
