@@ -4,7 +4,7 @@ Usable without any capture; knows nothing of networks.
 """
 
 from mmsforensics.asf.guids import guid_name
-from mmsforensics.asf.header import AsfObject, Header, HeaderProblem, StreamInfo, Tag, parse_header
+from mmsforensics.asf.header import Header, StreamInfo, Tag, parse_header
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
 from mmsforensics.asf.playable import (
@@ -16,6 +16,7 @@ from mmsforensics.asf.playable import (
     write_playable,
 )
 from mmsforensics.asf.salvaged import NEW, Salvaged, salvage
+from mmsforensics.asf.tree import AsfObject, HeaderProblem, write_object
 
 __all__ = [
     "ASF_PACKET",
@@ -40,5 +41,6 @@ __all__ = [
     "salvage",
     "walk_packets",
     "walk_payloads",
+    "write_object",
     "write_playable",
 ]
