@@ -1,10 +1,18 @@
-"""ASF: the header's object tree, data packets and payloads, padding, playable files.
+"""ASF: the object tree, data packets, payloads and media objects, padding, playable files.
 
-Usable without any capture; knows nothing of networks.
+Usable without any capture; knows nothing of networks. `open` reads a file:
+
+>>> from mmsforensics import asf
+>>> with asf.open("film.wmv") as film:  # doctest: +SKIP
+...     film.streams, film.media_objects()
 """
 
+from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_value
+from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
+from mmsforensics.asf.file import open_asf as open
 from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.header import Header, StreamInfo, Tag, parse_header
+from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
 from mmsforensics.asf.playable import (
@@ -21,21 +29,30 @@ from mmsforensics.asf.tree import AsfObject, HeaderProblem, write_object
 __all__ = [
     "ASF_PACKET",
     "EDIT",
+    "EXTENSION",
+    "MEDIA_OBJECT",
     "NEW",
     "PAYLOAD",
     "RESTORED",
+    "AsfError",
+    "AsfFile",
     "AsfObject",
+    "Assembler",
     "Edit",
+    "ExtensionSystem",
     "Header",
     "HeaderProblem",
+    "PayloadBatch",
     "PlayableFacts",
     "PlayableResult",
     "Reason",
     "Salvaged",
     "StreamInfo",
     "Tag",
+    "extension_value",
     "guid_name",
     "needs_playable",
+    "open",
     "parse_header",
     "restore_padding",
     "salvage",
