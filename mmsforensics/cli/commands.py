@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.asf_files import asf
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -414,6 +415,7 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(asf)
 main.add_command(explain)
 main.add_command(slice_)
 
