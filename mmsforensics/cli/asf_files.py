@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,3 +150,89 @@ def _print_violations(violations: tuple[Violation, ...], checked: bool) -> None:
         for v in violations
     ]
     print_table("Violations", names, rows)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="A new folder for the files found.")
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
+def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    r"""Find ASF files in disk images, memory dumps or any other files.
+
+    A file is told as complete, damaged, cut, live (it states no end) or header (no packets behind it), with
+    the reason. With --out each is written as it stands in the blob, and carved.jsonl beside them lists
+    offset, size, verdict and SHA-256. For captures of networks there is `analyze`: in them, media are
+    interrupted by the headers of their packets.
+
+    \b
+    Examples:
+      mmsforensics carve disk.img
+      mmsforensics carve disk.img pagefile.sys --out carved
+    """
+    from mmsforensics.cli.text import print_table
+
+    if out is not None:
+        try:
+            out.mkdir(parents=True)
+        except OSError as error:
+            fail(f"{out}: {error.strerror or error}")
+    rows: list[dict[str, Any]] = []
+    for number, file in enumerate(files, 1):
+        prefix = f"b{number}-" if len(files) > 1 else ""
+        for row in _carve(file, out, prefix):
+            if as_json:
+                click.echo(json.dumps(row, ensure_ascii=False))
+            else:
+                rows.append(row)
+    if not as_json:
+        names = ["offset", "size", "verdict", "packets", "within", "file", "reason"]
+        columns = ("offset", "size", "verdict", "packets", "within", "blob", "reason")
+        print_table("Found", names, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _carve(file: Path, out: Path | None, prefix: str) -> Iterator[dict[str, Any]]:
+    """Carve one blob; yields the rows of the listing, which are also appended to it."""
+    from mmsforensics.asf import AsfError
+    from mmsforensics.asf.carving import SHARE, open_blob, write_carved
+
+    try:
+        carver = open_blob(file)
+    except AsfError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}")
+    nested = 0
+    for found in carver:
+        row = {
+            "blob": str(file),
+            "offset": found.offset,
+            "size": found.size,
+            "verdict": str(found.verdict),
+            "reason": found.reason,
+            "packets": found.packets,
+            "unsound": found.unsound,
+            "stated_packets": found.stated_packets,
+            "stated_size": found.stated_size,
+            "within": found.within,
+            "title": found.header.title,
+            "path": None,
+            "sha256": None,
+        }
+        nested += found.size if found.within is not None else 0
+        if out is not None and nested <= SHARE * carver.size:
+            try:
+                written = write_carved(carver, found, out, prefix)
+            except OSError as error:
+                fail(f"{out}: {error.strerror or error}")
+            row |= {"path": str(written.path), "sha256": written.sha256}
+        if out is not None:
+            with (out / "carved.jsonl").open("a", encoding="utf-8") as listing:
+                listing.write(json.dumps(row, ensure_ascii=False) + "\n")
+        yield row
+    if carver.rejected:
+        click.echo(f"note: {file}: {carver.rejected:,} header GUIDs with no header behind them", err=True)
+    carver.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
-from mmsforensics.cli.asf_files import asf
+from mmsforensics.cli.asf_files import asf, carve
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -416,6 +416,7 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
 
 
 main.add_command(asf)
+main.add_command(carve)
 main.add_command(explain)
 main.add_command(slice_)
 

@@ -1,5 +1,6 @@
 """The commands for ASF files: asf, carve."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -62,3 +63,45 @@ def test_asf_prints_no_control_characters(tmp_path):
     path = tmp_path / "a.wma"
     path.write_bytes(raw[:title] + b"\x1b\0[\0" + raw[title + 4 :])
     assert "\x1b" not in run("asf", path).output
+
+
+# --- carve --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blob(tmp_path):
+    """Two files in a blob, the second cut."""
+    raw = [(FILES / name).read_bytes() for name in ("tika__testWMA.wma", "music-metadata__elephant.asf")]
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"\xaa" * 1000 + raw[0] + b"\xaa" * 1000 + raw[1][:50_000] + b"\xaa" * 100_000)
+    return path
+
+
+def test_carve_lists_what_it_finds(blob):
+    done = run("carve", blob)
+    assert done.exit_code == 0
+    assert "1,000\t27,747\tcomplete\t10" in done.output
+    assert "cut" in done.output
+
+
+def test_carve_writes_files_and_a_listing(blob, tmp_path):
+    out = tmp_path / "out"
+    rows = [json.loads(line) for line in run("carve", blob, "--out", out, "--json").output.splitlines()]
+    assert rows == [json.loads(line) for line in (out / "carved.jsonl").read_text().splitlines()]
+    assert Path(rows[0]["path"]).read_bytes() == (FILES / "tika__testWMA.wma").read_bytes()
+    assert [row["verdict"] for row in rows] == ["complete", "cut"]
+    for row in rows:
+        raw = Path(row["path"]).read_bytes()
+        assert (row["size"], row["sha256"]) == (len(raw), hashlib.sha256(raw).hexdigest())
+    done = run("carve", blob, "--out", out)
+    assert (done.exit_code, "exists" in done.output) == (2, True)
+
+
+def test_carve_of_several_blobs(blob, tmp_path):
+    done = run("carve", blob, blob, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert len(list((tmp_path / "out").glob("b2-*.wm*"))) == 2
+
+
+def test_carve_of_what_is_not_there(tmp_path):
+    assert run("carve", tmp_path / "missing").exit_code == 2
