@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -79,7 +79,7 @@ class PayloadBatch:
     """PAYLOAD; ``packet`` counts from the first of the file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AsfFile:
     """An open ASF file; use it as a context manager, or `close` it."""
 
@@ -94,7 +94,13 @@ class AsfFile:
     """Offset behind the last byte of the Data Object that is there."""
     packet_count: int
     """Whole packets that are there."""
-    _map: mmap.mmap = field(repr=False)
+    _map: mmap.mmap
+
+    def __repr__(self) -> str:
+        return (
+            f"AsfFile({str(self.path)!r}, {self.size} bytes, {len(self.streams)} streams, "
+            f"{self.packet_count} packets of {self.packet_size} bytes)"
+        )
 
     def __enter__(self) -> Self:
         return self
