@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,12 +27,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf.file import BLOCK, COPY, MAX_HEADER, AsfError
-from mmsforensics.asf.guids import guid_of
+from mmsforensics.asf.file import BEHIND_DATA, BLOCK, COPY, MAX_HEADER, AsfError
 from mmsforensics.asf.header import Header, parse_header
 from mmsforensics.asf.objects import LAYOUTS
 from mmsforensics.asf.packets import walk_payloads
-from mmsforensics.asf.top_level_objects import TOP_LEVEL_OBJECTS
 from mmsforensics.asf.tree import DATA_OBJECT, DATA_OBJECT_HEAD, FRAME, HEADER_FIELDS, HEADER_OBJECT
 
 WINDOW = 64 << 20
@@ -52,8 +50,6 @@ SHARE = 4
 
 SHARE_FREE = 64 << 20
 """Bytes looked at in any case."""
-
-_BEHIND = frozenset(guid_of(name) for name, _, _ in TOP_LEVEL_OBJECTS) - {DATA_OBJECT}
 
 
 class Verdict(StrEnum):
@@ -105,6 +101,8 @@ class Carver:
     _map: mmap.mmap | bytes
     size: int
     """Bytes of the blob."""
+    tell: Callable[[int], None] | None = None
+    """Is told how many bytes were gone through."""
     rejected: int = 0
     """Header GUIDs with nothing behind them that a header would have."""
     _budget: int = 0
@@ -132,6 +130,10 @@ class Carver:
         """Read bytes of the blob."""
         return self._map[offset : offset + length]
 
+    def release(self, begin: int, end: int) -> None:
+        """Give memory back of bytes that were read."""
+        _release(self._map, begin, end)
+
     def _hits(self) -> Iterator[int]:
         for begin in range(0, self.size, WINDOW):
             end = min(begin + WINDOW, self.size)
@@ -139,8 +141,9 @@ class Carver:
             while at >= 0:
                 yield at
                 at = self._map.find(HEADER_OBJECT, at + 1, end + len(HEADER_OBJECT) - 1)
-            if isinstance(self._map, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+            self.release(begin, end)
+            if self.tell is not None:
+                self.tell(end)
 
     def _look(self, at: int) -> Carved | None:
         """Judge what stands at a header GUID; None when it is no header."""
@@ -198,6 +201,7 @@ class Carver:
         elif stated_end is None:
             what = "a live recording" if header.broadcast else "its Data Object"
             verdict, reason = Verdict.LIVE, f"{what} states no end; {kept} packets follow"
+            end, _ = self._behind(at, end, header)
         elif kept < wanted:
             verdict, reason = Verdict.CUT, self._why_cut(at, walk, wanted)
         else:
@@ -227,8 +231,8 @@ class Carver:
         while at + end + FRAME <= self.size:
             guid = self.read(at + end, 16)
             size = int.from_bytes(self.read(at + end + 16, 8), "little")
-            stated = end + size <= header.file_size
-            if size < FRAME or guid in (HEADER_OBJECT, DATA_OBJECT) or not (guid in _BEHIND or stated):
+            stated = not header.broadcast and end + size <= header.file_size
+            if size < FRAME or guid in (HEADER_OBJECT, DATA_OBJECT) or not (guid in BEHIND_DATA or stated):
                 break
             if at + end + size > self.size:
                 return self.size - at, False
@@ -284,6 +288,7 @@ class _Walk:
         for begin in range(self.header.data_offset, self.limit - size + 1, step):
             length = min(step, (self.limit - begin) // size * size)
             yield np.frombuffer(data[at + begin : at + begin + length], dtype=np.uint8)
+            _release(data, at + begin, at + begin + length)
 
     def take(self, block: NDArray[np.uint8]) -> None:
         """Judge the packets of a block."""
@@ -315,6 +320,13 @@ def _count(good, live, counts):
         elif counts[3] == RESUME:
             counts[1] = counts[0]
             counts[2] += RESUME
+
+
+def _release(data: mmap.mmap | bytes, begin: int, end: int) -> None:
+    """Give pages back that were gone through; those at the edges may stay."""
+    begin += -begin % mmap.PAGESIZE
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and begin < end:
+        data.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 def _stated(header: Header) -> tuple[int | None, int | None]:
@@ -387,4 +399,5 @@ def write_carved(carver: Carver, found: Carved, folder: Path, prefix: str = "") 
             part = carver.read(at, min(COPY, found.offset + found.size - at))
             digest.update(part)
             out.write(part)
+            carver.release(at, at + len(part))
     return Written(path, digest.hexdigest())

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_rows, extension_systems
-from mmsforensics.asf.guids import NAMES
+from mmsforensics.asf.guids import NAMES, guid_of
 from mmsforensics.asf.header import Header, StreamInfo, Tag, parse_header
 from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, walk_packets, walk_payloads
+from mmsforensics.asf.top_level_objects import TOP_LEVEL_OBJECTS
 from mmsforensics.asf.tree import (
     DATA_OBJECT,
     DATA_OBJECT_HEAD,
@@ -59,6 +60,9 @@ TABLE_FREE = 4 << 20
 
 COPY = 8 << 20
 """Bytes copied at once."""
+
+BEHIND_DATA = tuple(guid_of(name) for name, _, _ in TOP_LEVEL_OBJECTS if name != "Data Object")
+"""Objects that stand behind the data."""
 
 
 class AsfError(Exception):
@@ -444,7 +448,23 @@ def _data_end(reader: Reader, header: Header, size: int) -> int:
         return stated
     if not header.broadcast:
         reader.problem(header.size + 16, f"a Data Object of at least {DATA_OBJECT_HEAD} bytes", "less")
-    return size
+    return _live_end(reader.data, header, size)
+
+
+def _live_end(data: bytes | memoryview, header: Header, size: int) -> int:
+    """Where packets end that go to the end of the file, or up to an index."""
+    begin, step = header.data_offset, header.packet_size
+    if not step:
+        return size
+    count = max(size - begin, 0) // step
+    rows = np.frombuffer(data, dtype=np.uint8, count=count * step, offset=begin).reshape(count, step)
+    firsts = np.ascontiguousarray(rows[:, : min(16, step)])
+    for guid in BEHIND_DATA:
+        at = np.flatnonzero((firsts == np.frombuffer(guid, dtype=np.uint8)[: firsts.shape[1]]).all(axis=1))
+        if step >= len(guid) and len(at):
+            return begin + int(at[0]) * step
+    rest = begin + count * step
+    return rest if bytes(data[rest : rest + 16]) in BEHIND_DATA else size
 
 
 def _data_object(reader: Reader, at: int, end: int) -> AsfObject:

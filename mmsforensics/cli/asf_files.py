@@ -15,6 +15,7 @@ from mmsforensics.cli.usage import fail
 
 if TYPE_CHECKING:
     from mmsforensics.asf import AsfObject
+    from mmsforensics.asf.carving import Carver
     from mmsforensics.asf.validation import Violation
 
 SOUND, NOT_SOUND = 0, 1
@@ -179,7 +180,7 @@ def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for number, file in enumerate(files, 1):
         prefix = f"b{number}-" if len(files) > 1 else ""
-        for row in _carve(file, out, prefix):
+        for row in _carve(file, out, prefix, (number, len(files))):
             if as_json:
                 click.echo(json.dumps(row, ensure_ascii=False))
             else:
@@ -194,10 +195,12 @@ def _cell(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _carve(file: Path, out: Path | None, prefix: str) -> Iterator[dict[str, Any]]:
+def _carve(file: Path, out: Path | None, prefix: str, place: tuple[int, int]) -> Iterator[dict[str, Any]]:
     """Carve one blob; yields the rows of the listing, which are also appended to it."""
     from mmsforensics.asf import AsfError
-    from mmsforensics.asf.carving import SHARE, open_blob, write_carved
+    from mmsforensics.asf.carving import open_blob
+    from mmsforensics.case.intake import Progress
+    from mmsforensics.cli.progress import shown_progress
 
     try:
         carver = open_blob(file)
@@ -205,6 +208,18 @@ def _carve(file: Path, out: Path | None, prefix: str) -> Iterator[dict[str, Any]
         fail(str(error))
     except OSError as error:
         fail(f"{file}: {error.strerror or error}")
+    with shown_progress(quiet=False) as report:
+        if report is not None:
+            carver.tell = lambda done: report(Progress(str(file), *place, done, carver.size))
+        yield from _found(carver, file, out, prefix)
+    if carver.rejected:
+        click.echo(f"note: {file}: {carver.rejected:,} header GUIDs with no header behind them", err=True)
+    carver.close()
+
+
+def _found(carver: Carver, file: Path, out: Path | None, prefix: str) -> Iterator[dict[str, Any]]:
+    from mmsforensics.asf.carving import SHARE, write_carved
+
     nested = 0
     for found in carver:
         row = {
@@ -233,6 +248,3 @@ def _carve(file: Path, out: Path | None, prefix: str) -> Iterator[dict[str, Any]
             with (out / "carved.jsonl").open("a", encoding="utf-8") as listing:
                 listing.write(json.dumps(row, ensure_ascii=False) + "\n")
         yield row
-    if carver.rejected:
-        click.echo(f"note: {file}: {carver.rejected:,} header GUIDs with no header behind them", err=True)
-    carver.close()

@@ -130,8 +130,10 @@ def test_a_live_recording_goes_as_far_as_its_packets(tmp_path):
     whole = bytearray(film(50, flags=1))
     at = whole.index(DATA)
     whole[at + 16 : at + 24] = bytes(8)
-    (found,) = carved(tmp_path, bytes(whole) + bytes(9000))
-    assert (found.verdict, found.packets, found.size) == ("live", 50, len(whole))
+    index = obj(guid("33000890-E5B1-11CF-89F4-00A0C90349CB"), bytes(32))
+    for behind in (b"", index):
+        (found,) = carved(tmp_path, bytes(whole) + behind + bytes(9000))
+        assert (found.verdict, found.packets, found.size) == ("live", 50, len(whole) + len(behind))
     assert (found.stated_packets, found.stated_size) == (None, None)
 
 

@@ -170,6 +170,17 @@ def test_a_live_recording_states_nothing_of_its_data(tmp_path):
             assert (one.packet_count, one.problems) == (4, ())
 
 
+def test_an_index_behind_live_packets(tmp_path):
+    """Some writers append one; its GUID stands where the next packet would."""
+    raw = bytearray(asf_file(PACKETS, audio(1), size=100, flags=1, behind=XMP + bytes(200)))
+    at = raw.index(DATA) + 16
+    raw[at : at + 8] = bytes(8)
+    for end in (len(raw), len(raw) - 200):
+        with opened(tmp_path, bytes(raw[:end])) as one:
+            assert one.packet_count == 4
+            assert [o.name for o in one.tree][2:] == ["XMP packet"]
+
+
 def test_a_part_of_a_packet_at_the_end_is_a_problem(tmp_path):
     raw = asf_file(PACKETS, audio(1), size=100)
     with opened(tmp_path, raw[:-30]) as one:
