@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-* a file is looked for wherever the GUID of a Header Object stands, aligned or not; a header whose first
-  object nobody knows is none, and only counted;
+* a file is looked for wherever the GUID of a Header Object stands, aligned or not. What has no object that
+  is known is no header, and only counted;
 * nothing is believed that the bytes do not bear out: a file goes on as long as its data packets parse and
   are of streams that its header declares. `RUN` packets that are not end it behind the last that was, unless
   it states that it is longer and `RESUME` packets go on where they should;
@@ -147,7 +147,7 @@ class Carver:
 
     def _look(self, at: int) -> Carved | None:
         """Judge what stands at a header GUID; None when it is no header."""
-        if self.read(at + HEADER_FIELDS, 16) not in LAYOUTS:
+        if not self._may_be_header(at):
             return None
         within = self._outer[0] if at < self._outer[1] else None
         if self._budget <= 0:
@@ -157,6 +157,8 @@ class Carver:
         raw = self.read(at, min(max(stated + DATA_OBJECT_HEAD, HEADER_READ), MAX_HEADER))
         self._budget -= len(raw)
         header = parse_header(raw)
+        if not any(item.guid in LAYOUTS for item in header.tree):
+            return None
         if not header.data_offset or not header.packet_size:
             return self._header_only(at, header, within)
         return self._judge(at, self._walked(at, header, within), within)
@@ -178,7 +180,11 @@ class Carver:
     def _begins_another(self, begin: int, length: int) -> bool:
         """Whether a header begins in a packet."""
         at = self._map.find(HEADER_OBJECT, begin, begin + length + len(HEADER_OBJECT) - 1)
-        return at >= 0 and self.read(at + HEADER_FIELDS, 16) in LAYOUTS
+        return at >= 0 and self._may_be_header(at)
+
+    def _may_be_header(self, at: int) -> bool:
+        """Whether what headers have stands behind a GUID: reserved bytes, or a known object."""
+        return self.read(at + 28, 2) == b"\x01\x02" or self.read(at + HEADER_FIELDS, 16) in LAYOUTS
 
     def _header_only(self, at: int, header: Header, within: int | None) -> Carved:
         if at + header.size >= self.size:

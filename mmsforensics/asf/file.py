@@ -44,7 +44,7 @@ from mmsforensics.asf.tree import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 256 << 10
+BLOCK = 128 << 10
 """Bytes of packets walked at once: the tables of a hostile block take some 30 times as much."""
 
 FIRST_READ = 64 << 10
@@ -187,6 +187,12 @@ class AsfFile:
         ------
         PayloadBatch
         """
+        for batch in self._walked(block):
+            batch.payloads["packet"] += batch.first_packet
+            yield batch
+
+    def _walked(self, block: int = BLOCK) -> Iterator[PayloadBatch]:
+        """As `batches`, but ``packet`` counts from the first packet of the batch."""
         data, size = self.packet_bytes(), self.packet_size
         if not len(data):
             return
@@ -195,7 +201,6 @@ class AsfFile:
         for first in range(0, self.packet_count, step):
             part = data[first * size : (first + step) * size]
             heads, payloads = walk_payloads(part, size)
-            payloads["packet"] += first
             yield PayloadBatch(first, payloads_before, part, heads, payloads)
             payloads_before += len(payloads)
 
@@ -233,13 +238,11 @@ class AsfFile:
     def object_batches(self) -> Iterator[NDArray[np.void]]:
         """Put media objects together, some packets at a time; in the order of their ends."""
         assembler = Assembler(extension_systems(self.header))
-        for batch in self.batches():
-            local = batch.payloads.copy()
-            local["packet"] -= batch.first_packet
+        for batch in self._walked():
             yield assembler.feed(
                 batch.data,
                 self.packet_size,
-                local,
+                batch.payloads,
                 first_packet=batch.first_packet,
                 first_payload=batch.first_payload,
             )
@@ -263,10 +266,8 @@ class AsfFile:
     def extension_batches(self) -> Iterator[NDArray[np.void]]:
         """Read what payload extension systems hold, some packets at a time."""
         systems = extension_systems(self.header)
-        for batch in self.batches():
-            local = batch.payloads.copy()
-            local["packet"] -= batch.first_packet
-            rows = extension_rows(batch.data, self.packet_size, local, systems, batch.first_payload)
+        for batch in self._walked():
+            rows = extension_rows(batch.data, self.packet_size, batch.payloads, systems, batch.first_payload)
             rows["packet"] += batch.first_packet
             yield rows
 

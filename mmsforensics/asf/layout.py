@@ -294,5 +294,9 @@ def utf16(raw: bytes) -> str:
 
     Lone surrogates show as escapes, so that the text can be encoded as UTF-8; an odd byte is left out.
     """
-    text = raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass").rstrip("\0")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    raw = raw[: len(raw) & ~1]
+    try:
+        return raw.decode("utf-16-le").rstrip("\0")
+    except UnicodeDecodeError:
+        text = raw.decode("utf-16-le", "surrogatepass").rstrip("\0")
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -167,7 +167,7 @@ class Assembler:
             found,
             out,
         )
-        return out[:n].copy()
+        return out[:n] if 2 * n > len(out) else out[:n].copy()
 
     def end(self) -> NDArray[np.void]:
         """Give the objects that are still open at the end of the data: ndarray of MEDIA_OBJECT."""

@@ -342,5 +342,6 @@ def walk_payloads(data: NDArray[np.uint8], size: int) -> tuple[NDArray[np.void],
         payloads = np.empty(room, dtype=PAYLOAD)
         done, n = _walk(data, size, heads, payloads, True)
         if done == len(heads):
-            return heads, payloads[:n].copy()
+            return heads, payloads[:n] if 2 * n > room else payloads[:n].copy()
+        del payloads
         room *= 2

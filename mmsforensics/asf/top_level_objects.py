@@ -5,6 +5,17 @@ from __future__ import annotations
 from mmsforensics.asf.extension_objects import INDEX_SPECIFIERS
 from mmsforensics.asf.layout import Array, Layout, Records
 
+INDEX_BLOCKS = Records(
+    "Index Blocks Count",
+    "Index Blocks",
+    (
+        ("u32", "Index Entry Count"),
+        Array("Index Specifiers Count", "Block Positions", (("u64", "Block Position"),)),
+        Array("Index Entry Count", "Index Entries", (("u32", "Offsets", "Index Specifiers Count"),)),
+    ),
+)
+"""Blocks of an index by time or by media objects [ASF 6.2, 6.3]."""
+
 TOP_LEVEL_OBJECTS: tuple[tuple[str, str, Layout], ...] = (
     (
         "Data Object",
@@ -33,17 +44,7 @@ TOP_LEVEL_OBJECTS: tuple[tuple[str, str, Layout], ...] = (
             ("u16", "Index Specifiers Count"),
             ("u32", "Index Blocks Count"),
             INDEX_SPECIFIERS,
-            Records(
-                "Index Blocks Count",
-                "Index Blocks",
-                (
-                    ("u32", "Index Entry Count"),
-                    Array("Index Specifiers Count", "Block Positions", (("u64", "Block Position"),)),
-                    Array(
-                        "Index Entry Count", "Index Entries", (("u32", "Offsets", "Index Specifiers Count"),)
-                    ),
-                ),
-            ),
+            INDEX_BLOCKS,
         ),
     ),
     (
@@ -54,17 +55,7 @@ TOP_LEVEL_OBJECTS: tuple[tuple[str, str, Layout], ...] = (
             ("u16", "Index Specifiers Count"),
             ("u32", "Index Blocks Count"),
             INDEX_SPECIFIERS,
-            Records(
-                "Index Blocks Count",
-                "Index Blocks",
-                (
-                    ("u32", "Index Entry Count"),
-                    Array("Index Specifiers Count", "Block Positions", (("u64", "Block Position"),)),
-                    Array(
-                        "Index Entry Count", "Index Entries", (("u32", "Offsets", "Index Specifiers Count"),)
-                    ),
-                ),
-            ),
+            INDEX_BLOCKS,
         ),
     ),
     (

@@ -31,6 +31,9 @@ from mmsforensics.asf.rules import (
 from mmsforensics.asf.tree import DATA_OBJECT_HEAD, FRAME, TRAILING, AsfObject
 from mmsforensics.asf.validation_data import SHOWN, Located, data_violations
 
+SHOWN_TEXT = 200
+"""Characters of a text that are told of what was found."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -106,16 +109,10 @@ def _facts(file: AsfFile) -> Facts:
 
 
 def _structure(file: AsfFile) -> Iterator[Violation]:
+    spans = [(item.offset, item.end, item.name) for item in file.walk()]
     for problem in file.problems:
-        yield Violation(
-            "2.1",
-            SHALL,
-            problem.offset,
-            _object_at(file, problem.offset),
-            "sizes and counts",
-            problem.expected,
-            problem.found,
-        )
+        what, at = _innermost(spans, problem.offset), problem.offset
+        yield Violation("2.1", SHALL, at, what, "sizes and counts", problem.expected, problem.found)
     names = [item.name for item in file.header.walk()]
     for name in MANDATORY:
         if name not in names:
@@ -145,13 +142,9 @@ def _structure(file: AsfFile) -> Iterator[Violation]:
             yield Violation("4.9", SHALL, item.offset, item.name, wanted, "in the header", "none")
 
 
-def _object_at(file: AsfFile, offset: int) -> str:
-    """The innermost object at an offset."""
-    name = ""
-    for item in file.walk():
-        if item.offset <= offset < item.end:
-            name = item.name
-    return name
+def _innermost(spans: list[tuple[int, int, str]], offset: int) -> str:
+    """The innermost object at an offset; those inside stand behind those around them."""
+    return next((name for begin, end, name in reversed(spans) if begin <= offset < end), "")
 
 
 # --- fields -------------------------------------------------------------------------------------------
@@ -165,7 +158,13 @@ def _field(item: AsfObject, rule: Rule, facts: Facts) -> Iterator[Violation]:
     offsets = field_offsets(item, name, path) if bad else ()
     for k in bad:
         yield Violation(
-            rule.section, rule.level, offsets[k], item.name, name, rule.expected, str(records[k][name])
+            rule.section,
+            rule.level,
+            offsets[k],
+            item.name,
+            name,
+            rule.expected,
+            str(records[k][name])[:SHOWN_TEXT],
         )
 
 

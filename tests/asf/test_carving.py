@@ -161,6 +161,14 @@ def test_a_guid_alone_is_no_header(tmp_path):
     carver.close()
 
 
+def test_a_header_that_begins_with_an_object_nobody_knows(tmp_path):
+    whole = asf_file(packets(20), obj(b"?" * 16, b"vendor"), audio(1), extension(), size=SIZE)
+    properties = whole[30 : 30 + 104]
+    vendor = obj(b"?" * 16, b"vendor")
+    whole = whole.replace(properties + vendor, vendor + properties)
+    assert told(tmp_path, whole) == [(0, len(whole), "complete", 20)]
+
+
 # --- files in files -----------------------------------------------------------------------------------
 
 

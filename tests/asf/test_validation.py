@@ -87,6 +87,14 @@ def test_a_rule_broken_is_located(tmp_path, at, raw, section, what, rule):
     assert at in [offset for *named, offset in found if named == [section, what, rule]]
 
 
+@pytest.mark.parametrize("correction", [b"\x92\0\0", b"\x85" + bytes(5)])
+def test_opaque_data_and_odd_error_correction_should_not_be(tmp_path, correction):
+    part = fragment(b"abcd", stream=1, number=0, size=4, time=0)
+    one = packet(b"\x81" + part, multiple=True, size=SIZE, padding_kind=2, correction=correction)
+    (found,) = violations(tmp_path, asf_file([one], audio(1), extension(), size=SIZE))
+    assert (found.section, found.level, found.found) == ("5.2.1", "should", f"0x{correction[0]:02x}")
+
+
 def test_records_are_located_one_by_one(tmp_path):
     records = b"".join(
         struct.pack("<HHHHI", 0, stream, len(utf16("ab")), 3, 4) + utf16("ab") + bytes(4)
