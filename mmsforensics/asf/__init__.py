@@ -12,6 +12,7 @@ from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
 from mmsforensics.asf.file import open_asf as open
 from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.header import Header, StreamInfo, Tag, parse_header
+from mmsforensics.asf.matching import MATCH, PART, PayloadIndex, find_payloads, payload_index
 from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
@@ -25,37 +26,62 @@ from mmsforensics.asf.playable import (
 )
 from mmsforensics.asf.salvaged import NEW, Salvaged, salvage
 from mmsforensics.asf.tree import AsfObject, HeaderProblem, write_object
+from mmsforensics.asf.views import (
+    CommandReader,
+    Marker,
+    Picture,
+    Protection,
+    ScriptCommand,
+    markers,
+    pictures,
+    protections,
+    script_commands,
+)
 
 __all__ = [
     "ASF_PACKET",
     "EDIT",
     "EXTENSION",
+    "MATCH",
     "MEDIA_OBJECT",
     "NEW",
+    "PART",
     "PAYLOAD",
     "RESTORED",
     "AsfError",
     "AsfFile",
     "AsfObject",
     "Assembler",
+    "CommandReader",
     "Edit",
     "ExtensionSystem",
     "Header",
     "HeaderProblem",
+    "Marker",
     "PayloadBatch",
+    "PayloadIndex",
+    "Picture",
     "PlayableFacts",
     "PlayableResult",
+    "Protection",
     "Reason",
     "Salvaged",
+    "ScriptCommand",
     "StreamInfo",
     "Tag",
     "extension_value",
+    "find_payloads",
     "guid_name",
+    "markers",
     "needs_playable",
     "open",
     "parse_header",
+    "payload_index",
+    "pictures",
+    "protections",
     "restore_padding",
     "salvage",
+    "script_commands",
     "walk_packets",
     "walk_payloads",
     "write_object",

@@ -54,6 +54,7 @@ def build(
     copies = Copies() if merge else None
     with Writers() as writers:
         try:
+            intake.documents()
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))

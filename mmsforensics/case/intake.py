@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from mmsforensics.evidence import Evidence, Problem, open_evidence
+from mmsforensics.evidence import Evidence, Problem, hash_file, open_evidence
+from mmsforensics.evidence.files import HEAD
+from mmsforensics.evidence.formats import DocumentFormat, document_of
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
-from mmsforensics.evidence.sources import Source
+from mmsforensics.evidence.sources import Source, head_of_content
 from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times, read_ahead
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 PEEKED = 1 << 20
 """Bytes of a compressed capture unpacked to see when it begins."""
+
+DOCUMENT_LIMIT = 1 << 28
+"""Bytes read of a document: a busy server's log of a month. What is beyond is told as a problem."""
 
 UNREAD = ScanSummary(
     packets=0,
@@ -70,8 +75,20 @@ class CaptureFacts:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GivenDocument:
+    """Evidence that is no capture: a log, a station file, a redirector."""
+
+    number: int
+    """Of the evidence, from 0, in the order given."""
+    name: str
+    format: DocumentFormat
+    data: bytes
+    """Its content, unpacked."""
+
+
 class Intake:
-    """The captures of a case.
+    """The captures of a case, and the documents given beside them.
 
     Parameters
     ----------
@@ -96,10 +113,40 @@ class Intake:
 
     def start(self) -> None:
         """Open the first capture and begin to hash it, so that compiled code is loaded meanwhile."""
+        if self._document(0) is not None:
+            return
         opened = self._open(0)
         if opened is not None:
             self._ahead[0] = opened
             opened[1].start()
+
+    def documents(self) -> list[GivenDocument]:
+        """Read the evidence that is no capture; it has no turn among the captures."""
+        found = [self._document(n) for n in range(len(self.sources))]
+        return [document for document in found if document is not None]
+
+    def _document(self, number: int) -> GivenDocument | None:
+        source = self.sources[number]
+        try:
+            if document_of(head_of_content(source.file)) is None:
+                return None
+            with open_evidence(source.file, spool=self._spool, name=source.name) as evidence:
+                kind = document_of(evidence.data[:HEAD].tobytes())
+                data = evidence.data[:DOCUMENT_LIMIT].tobytes()
+                problems = (*source.problems, *evidence.problems)
+                if len(evidence.data) > DOCUMENT_LIMIT:
+                    found = f"{len(evidence.data)} bytes, of which the rest was not read"
+                    limit = f"at most {DOCUMENT_LIMIT} bytes of a document"
+                    problems += (Problem(evidence.label, DOCUMENT_LIMIT, None, limit, found),)
+        except OSError:
+            return None  # said when it is opened as a capture
+        if kind is None:
+            return None
+        scan = replace(UNREAD, truncated=bool(problems), sha256=hash_file(source.file))
+        self._facts[number] = CaptureFacts(
+            source, evidence.size, evidence.format, evidence.wrapping, scan, problems
+        )
+        return GivenDocument(number, source.name, kind, data)
 
     def close(self) -> None:
         """Let go of a capture whose turn never came."""
@@ -138,6 +185,10 @@ class Intake:
     def facts(self, number: int) -> CaptureFacts:
         """What a capture is; after it was read."""
         return self._facts[number]
+
+    def is_document(self, number: int) -> bool:
+        """Whether evidence was found to be a document when the documents were read."""
+        return number in self._facts and self._facts[number].format in get_args(DocumentFormat)
 
     def _open(self, number: int) -> tuple[Evidence, CaptureScan] | None:
         source = self.sources[number]
@@ -180,9 +231,9 @@ def members(intake: Intake) -> list[Member]:
     """The captures as they wait to be merged, in the order given."""
     from mmsforensics.packets.merge import Member, first_time  # compiled code
 
-    numbers = range(len(intake.sources))
+    numbers = [n for n in range(len(intake.sources)) if not intake.is_document(n)]
     if len(numbers) == 1:  # its order is no question
-        return [Member(0, None, partial(intake.read, 0))]
+        return [Member(numbers[0], None, partial(intake.read, numbers[0]))]
     return [Member(n, first_time(intake.times(n)), partial(intake.read, n)) for n in numbers]
 
 

@@ -114,6 +114,15 @@ class CaseRecorder:
         keep = self._copies.keep if self._copies is not None else None
         return MediumFile(self._place, names, header, kind, self._lending, keep=keep)
 
+    def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
+        """Write a row of a table that rests on one frame, of a session or of none."""
+        capture_id, local = self._book.one(frame)
+        told = {k: encodable(v) if isinstance(v, str) else v for k, v in values.items()}
+        session_id = self._ids[session] if session is not None else None
+        self._store.append_row(
+            table, {**told, "session_id": session_id, "capture_id": capture_id, "frame": local}
+        )
+
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""
         self._book.count("unclaimed_datagrams", frames)

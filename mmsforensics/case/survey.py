@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,9 @@ class _Found:
         """See `Recorder`."""
 
     def event(self, session: int, event: Event) -> None:
+        """See `Recorder`."""
+
+    def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
         """See `Recorder`."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:

@@ -24,6 +24,9 @@ RECOGNISED = "a pcap, pcapng, snoop or Network Monitor file header"
 SHOWN = 16
 """Bytes of an unknown file's beginning that its problem quotes."""
 
+HEAD = 64
+"""Bytes by which a file is recognised: white space may stand before a document."""
+
 
 MAX_WRAPPINGS = 3
 """How often a file may be compressed again before it is given up."""
@@ -196,14 +199,14 @@ def open_evidence(
     if form == "empty":
         problems.append(Problem(label, 0, None, RECOGNISED, "an empty file"))
     elif form == "unknown":
-        problems.append(Problem(label, 0, None, RECOGNISED, describe(head)))
+        problems.append(Problem(label, 0, None, RECOGNISED, describe(head[:SHOWN])))
     return Evidence(name, form, mapped, content, tuple(problems), tuple(wrappings))
 
 
 def is_capture(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins like a capture, or like compressed data that may hold one."""
+    """Whether a file begins like a capture or a document, or like compressed data that may hold one."""
     with Path(path).open("rb", buffering=0) as file:
-        head = file.read(SHOWN)
+        head = file.read(HEAD)
     return wrapping_of(head) is not None or recognise(head) not in ("empty", "unknown")
 
 
@@ -214,7 +217,7 @@ def _state(descriptor: int) -> tuple[int, int]:
 
 
 def _head(content: Mapped) -> bytes:
-    return content.data[:SHOWN].tobytes()
+    return content.data[:HEAD].tobytes()
 
 
 def _unpacked(

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 Bytes: TypeAlias = NDArray[np.uint8]
 """Evidence bytes: one-dimensional, contiguous, read-only."""
 
-Format = Literal["pcap", "pcapng", "snoop", "netmon", "unknown", "empty"]
+CaptureFormat = Literal["pcap", "pcapng", "snoop", "netmon"]
+
+DocumentFormat = Literal["w3c log", "nsc", "redirector"]
+"""Evidence that is no capture and is given beside captures: a server's log, a station file of multicast, an
+ASX or ``[Reference]`` file."""
+
+Format = CaptureFormat | DocumentFormat | Literal["unknown", "empty"]
 
 Wrapping = Literal["gzip", "zstd", "lz4", "xz", "bzip2"]
 """How a capture may be compressed."""
@@ -56,6 +62,22 @@ NETMON_MAGICS: Final = {b"RTSS": 1, b"GMBU": 2}
 
 SHB_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 """Block type of a section header, the same in both byte orders [draft-ietf-opsawg-pcapng 4.1]."""
+
+
+DOCUMENTS: Final[dict[bytes, DocumentFormat]] = {
+    b"#software:": "w3c log",
+    b"#version:": "w3c log",
+    b"#startdate:": "w3c log",
+    b"#date:": "w3c log",
+    b"#fields:": "w3c log",
+    b"[address]": "nsc",
+    b"[reference]": "redirector",
+    b"<asx": "redirector",
+}
+"""How documents begin, white space and byte order marks set aside, in lower case [W3C Extended Log File
+Format; MS-MSB 2.2.3; ASX files of Windows Media]."""
+
+BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe")
 
 
 FOREIGN: Final = {
@@ -112,4 +134,14 @@ def recognise(head: bytes) -> Format:
         return "pcapng"
     if head[:8] == SNOOP_MAGIC:
         return "snoop"
-    return "netmon" if head[:4] in NETMON_MAGICS else "unknown"
+    if head[:4] in NETMON_MAGICS:
+        return "netmon"
+    return document_of(head) or "unknown"
+
+
+def document_of(head: bytes) -> DocumentFormat | None:
+    """Tell by its first bytes, 16 or more, whether evidence is a document, in UTF-8, ANSI or UTF-16LE."""
+    for mark in BYTE_ORDER_MARKS:
+        head = head.removeprefix(mark)
+    text = head.replace(b"\0", b"").lstrip().lower()
+    return next((kind for begin, kind in DOCUMENTS.items() if text.startswith(begin)), None)

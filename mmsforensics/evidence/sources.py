@@ -75,7 +75,7 @@ def is_evidence(path: Path) -> bool:
         return True
     if not path.is_file() or not os.access(path, os.R_OK):
         return False
-    return is_capture(path) or archive_of(_head(path)) is not None
+    return is_capture(path) or archive_of(head_of_content(path)) is not None
 
 
 def is_stream(name: str | os.PathLike[str]) -> bool:
@@ -111,7 +111,7 @@ def _stream(name: str) -> IO[bytes]:
 def _opened(source: Source, spool: Path, depth: int) -> Iterator[Source]:
     """A source itself, or what lies in it if it is an archive."""
     try:
-        kind = archive_of(_head(source.file)) if depth < MAX_DEPTH else None
+        kind = archive_of(head_of_content(source.file)) if depth < MAX_DEPTH else None
     except OSError:
         kind = None  # said when it is opened as a capture
     if kind is None:
@@ -230,8 +230,14 @@ def _first(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-def _head(path: Path) -> bytes:
-    """First bytes of a file's content, unpacked if it is compressed."""
+def head_of_content(path: Path) -> bytes:
+    """First 512 bytes of a file's content, unpacked if it is compressed.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
     head = _first(path)
     wrapping = wrapping_of(head)
     return head_of(path, wrapping, HEAD) if wrapping is not None else head

@@ -4,6 +4,7 @@ One module a protocol, each sans-I/O and sans-clock and total: any bytes give me
 `Malformed` items, and decoding resumes at the next sound boundary.
 """
 
+from mmsforensics.protocols.decoder import DECODERS, Decoder, MmsDecoder
 from mmsforensics.protocols.detect import Protocol, detect
 from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import (
@@ -28,14 +29,17 @@ from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
     "DATA_PACKET",
+    "DECODERS",
     "Body",
     "BodyEnd",
     "CutPacket",
     "DataPackets",
+    "Decoder",
     "Hole",
     "HttpDecoder",
     "Malformed",
     "Message",
+    "MmsDecoder",
     "MmsMessage",
     "MmsStreamDecoder",
     "Overlap",

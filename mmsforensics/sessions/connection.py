@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from mmsforensics.protocols import (
-    HttpDecoder,
+    DECODERS,
+    Decoder,
     Message,
-    MmsStreamDecoder,
     Protocol,
     detect,
     find_asf_packets,
@@ -37,10 +37,9 @@ class Connection:
     __slots__ = (
         "_client",
         "_closed",
-        "_decoders",
+        "_decoder",
         "_ended",
         "_held",
-        "_http",
         "_reset",
         "_streams",
         "_syn_from",
@@ -59,8 +58,7 @@ class Connection:
         self._held: tuple[list[Item], list[Item]] = ([], [])
         self._client = 0  # the direction in which the client sends
         self._syn_from: int | None = None
-        self._decoders: dict[Direction, MmsStreamDecoder] = {}
-        self._http: HttpDecoder | None = None
+        self._decoder: Decoder | None = None
         self._ended = [False, False]
         self._closed = [False, False]
         self._reset = False
@@ -124,23 +122,14 @@ class Connection:
                 yield from self._end("client" if side == self._client else "server", stream)
 
     def _decode(self, direction: Direction, item: Item) -> Iterator[Message]:
-        if self._http is not None:
-            match item:
-                case Run():
-                    yield from self._http.feed(direction, item)
-                case Gap():
-                    yield from self._http.gap(direction, item)
-                case Conflict():
-                    yield from self._http.conflict(direction, item)
-            return
-        decoder = self._decoders[direction]
+        assert self._decoder is not None
         match item:
             case Run():
-                yield from decoder.feed(item)
+                return self._decoder.feed(direction, item)
             case Gap():
-                yield from decoder.gap(item)
+                return self._decoder.gap(direction, item)
             case Conflict():
-                yield from decoder.conflict(item)
+                return self._decoder.conflict(direction, item)
 
     def _end(self, direction: Direction, stream: TcpReassembler) -> Iterator[Message]:
         reason: Literal["fin", "reset", "capture ended"] = "capture ended"
@@ -148,10 +137,8 @@ class Connection:
             reason = "fin"
         elif self._reset:
             reason = "reset"
-        if self._http is not None:
-            yield from self._http.end(direction, reason, *stream.ending)
-        else:
-            yield from self._decoders[direction].end(reason, *stream.ending)
+        assert self._decoder is not None
+        return self._decoder.end(direction, reason, *stream.ending)
 
     def _recognise(self, *, final: bool) -> bool:
         """Choose the protocol and tell client from server. Returns whether that was possible."""
@@ -171,15 +158,10 @@ class Connection:
             return False
         self.protocol = protocol
         # Inside a connection whose SYN was not captured the framing has to be found first.
-        client_start = self._streams[self._client].saw_start
-        server_start = self._streams[1 - self._client].saw_start
-        if protocol is Protocol.HTTP:
-            self._http = HttpDecoder(client_from_start=client_start, server_from_start=server_start)
-        else:
-            self._decoders = {
-                "client": MmsStreamDecoder("client", from_start=client_start),
-                "server": MmsStreamDecoder("server", from_start=server_start),
-            }
+        self._decoder = DECODERS[protocol](
+            client_from_start=self._streams[self._client].saw_start,
+            server_from_start=self._streams[1 - self._client].saw_start,
+        )
         return True
 
     def _over(self) -> bool:

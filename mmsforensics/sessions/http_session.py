@@ -28,6 +28,7 @@ from mmsforensics.protocols import (
     StreamEnd,
     WmspPacket,
 )
+from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import Download, MiddleOfDownload
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
@@ -46,6 +47,7 @@ END_OF_STREAM_MORE = 1
 """Reason of an $E after which another entry follows [MS-WMSP 2.2.3.4]."""
 
 FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
+ReadDocument = Callable[[Document], None]
 
 
 class Exchange:
@@ -100,11 +102,15 @@ def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
 class HttpSessions:
     """Reads the messages of one HTTP connection."""
 
-    def __init__(self, client: Endpoint, server: Endpoint, first_frame: int, find: FindStory) -> None:
+    def __init__(
+        self, client: Endpoint, server: Endpoint, first_frame: int, find: FindStory, read: ReadDocument
+    ) -> None:
         self._client = client
         self._server = server
         self._first_frame = first_frame
         self._find = find
+        self._read = read
+        self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
         self.stories: list[Story] = []
@@ -118,9 +124,11 @@ class HttpSessions:
             case Response():
                 self._response(message)
             case Body():
+                self._bodies.setdefault(message.at.direction, DocumentBody()).add(message)
                 self._body(message)
             case BodyEnd():
                 self._body_end(message)
+                self._document(message)
             case DataPackets():
                 self._data(message)
             case CutPacket():
@@ -307,6 +315,28 @@ class HttpSessions:
             exchange.download = None
         exchange.story.tell(
             "HttpBodyEnd", message.at, {"length": message.length, "complete": message.complete}
+        )
+
+    def _document(self, end: BodyEnd) -> None:
+        """Hand on a body that was no media."""
+        body = self._bodies.pop(end.at.direction, None)
+        if body is None or body.at is None or end.number < 0:
+            return
+        data, whole = body.end(end)
+        exchange = self._exchange(end.number)
+        if data[:16] == ASF_HEADER_GUID:
+            return
+        self._read(
+            Document(
+                at=body.at,
+                client=self._client,
+                server=self._server,
+                request=exchange.request,
+                response=exchange.response if end.at.direction == "server" else None,
+                story=exchange.story,
+                data=data,
+                whole=whole,
+            )
         )
 
     def _anomaly(self, message: Hole | Malformed | Overlap) -> None:

@@ -56,6 +56,7 @@ class MmsSession:
 
     def __init__(self, story: Story) -> None:
         self.story = story
+        self.stories = [story]
         story.transport = "mmst"
         self.udp_port: int | None = None
         """Port at which the client wants UDP data, once it has said so."""
@@ -73,6 +74,11 @@ class MmsSession:
         self.udp_port = port
         self.story.transport = "mmsu"
         self._set_url()
+
+    def close(self) -> None:
+        """Finish the medium at the end of the connection; UDP data may follow it."""
+        if self.story.transport != "mmsu":
+            self.story.close_medium()
 
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""

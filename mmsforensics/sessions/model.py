@@ -115,6 +115,12 @@ class Recorder(Protocol):
     ) -> MediumWriter:
         """Begin a medium; `name` is what the client asked for, `header` is empty when none was captured."""
 
+    def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
+        """Write a row of a table that rests on one frame, of a session or of none.
+
+        The columns ``session_id``, ``capture_id`` and ``frame`` are filled from the numbers given.
+        """
+
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that look like MMS data and belong to no session seen."""
 

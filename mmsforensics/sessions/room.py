@@ -10,15 +10,18 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol, decode_datagrams
+from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol
+from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
+from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
@@ -40,6 +43,21 @@ captured, if they agree."""
 Heard = tuple[int, int, int, Message]
 
 
+class Reader(Interface):
+    """Reads the messages of one TCP connection."""
+
+    stories: list[Story]
+    """Sessions that it carries."""
+    ended: bool
+    """Whether the server's side has ended."""
+
+    def handle(self, message: Message) -> None:
+        """Take the next message, in order of frames."""
+
+    def close(self) -> None:
+        """Finish the media that the connection carried, as far as nothing of them can follow elsewhere."""
+
+
 class SessionRoom:
     """Turns the packets of wanted flows into sessions."""
 
@@ -51,11 +69,12 @@ class SessionRoom:
         self._carried: dict[int, list[Story]] = {}  # sessions of each flow
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
-        self._http: dict[int, HttpSessions] = {}
+        self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
+        self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[
             tuple[Flow, Endpoint, DataPackets | CutPacket, bool]
@@ -149,7 +168,9 @@ class SessionRoom:
             pieces["frame_offset"] = rows["payload"][mine]
             datagrams = Datagrams(data, pieces, rows["payload_wire"][mine])
             uid = _udp_key(packets.flow, side)
-            for message in decode_datagrams(datagrams, "server"):  # each stands for itself
+            if uid not in self._udp_decoders:
+                self._udp_decoders[uid] = DATAGRAM_DECODERS[recognise_datagrams(datagrams)]()
+            for message in self._udp_decoders[uid].feed(datagrams, "server"):
                 heard.append((message.at.frame, len(heard), uid, message))
             self._udp_flows[uid] = (
                 packets.flow,
@@ -173,23 +194,23 @@ class SessionRoom:
         self._close_ended()
 
     def _tcp_message(self, uid: int, message: Message) -> None:
-        if uid in self._mms:
-            self._mms[uid].handle(message)
-        elif uid in self._http:
-            self._http[uid].handle(message)
-            for story in self._http[uid].stories:
-                self._carries(uid, story)
-        else:
-            connection = self._connections[uid]
-            if connection.protocol is Protocol.MMS:
-                story = self._new_story(connection.client, connection.server, connection.flow.first_frame)
-                self._mms[uid] = MmsSession(story)
-                self._carries(uid, story)
-            else:
-                self._http[uid] = HttpSessions(
-                    connection.client, connection.server, connection.flow.first_frame, self._find_story
-                )
-            self._tcp_message(uid, message)
+        reader = self._readers.get(uid)
+        if reader is None:
+            reader = self._readers[uid] = self._reader(uid, self._connections[uid])
+        reader.handle(message)
+        for story in reader.stories:
+            self._carries(uid, story)
+
+    def _reader(self, uid: int, connection: Connection) -> Reader:
+        """Who reads the messages of a connection, by its protocol."""
+        client, server, first_frame = connection.client, connection.server, connection.flow.first_frame
+        if connection.protocol is Protocol.MMS:
+            self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
+            return self._mms[uid]
+        return HttpSessions(client, server, first_frame, self._find_story, self._document)
+
+    def _document(self, document: Document) -> None:
+        """Read a text that travelled beside media."""
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)
@@ -303,15 +324,12 @@ class SessionRoom:
 
     def _close_ended(self) -> None:
         """Finish the media of connections that have ended; UDP data may follow their control connection."""
-        for session in self._mms.values():
-            if session.ended and session.story.transport != "mmsu":
-                session.story.close_medium()
-        for http in self._http.values():
-            if http.ended:
-                http.close()
+        for reader in self._readers.values():
+            if reader.ended:
+                reader.close()
         for uid in [u for u, c in self._connections.items() if c.ended]:
             self._forget(uid)
-            self._http.pop(uid, None)
+            self._readers.pop(uid, None)
 
 
 def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, int] | None:
