@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.asf.header import AsfObject, Header
+from mmsforensics.asf.header import Header
 from mmsforensics.asf.layout import utf16
+from mmsforensics.asf.tree import AsfObject
 
 PICTURE = "WM/Picture"
 """Name of the attribute that holds a picture."""

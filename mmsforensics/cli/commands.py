@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.asf_files import asf, carve
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
@@ -447,6 +448,8 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(asf)
+main.add_command(carve)
 main.add_command(explain)
 main.add_command(slice_)
 main.add_command(match)
