@@ -196,6 +196,18 @@ TABLES: dict[str, Table] = {
                 "bytes",
                 "bytes for the client that were captured and never acknowledged: perhaps not delivered",
             ),
+            (
+                "resend_requests",
+                "uint64",
+                "ASF packets",
+                "packets that the client asked to be sent again, not having received them; null but over UDP",
+            ),
+            (
+                "packets_resent",
+                "uint64",
+                "ASF packets",
+                "packets captured once the client had asked for them again; null as above",
+            ),
             ("capture_id", "string", "", "capture it was seen in"),
             ("frame", "uint64", "", "first frame of its flow, 1-based"),
         ),

@@ -41,6 +41,7 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.mms_layout import MESSAGES, parse_fields
+from mmsforensics.protocols.mms_resend import parse_request, requests
 from mmsforensics.streams import Conflict, Datagrams, Gap, Run, locate, spans
 
 RECORD_HEADER = 32
@@ -493,13 +494,17 @@ def _blocks(
 def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Message]:
     """Data packets from the UDP datagrams of a flow, one a datagram [3.2.5.11.1].
 
-    A datagram that the capture cut, or of which fragments are missing, is a hole and a `CutPacket`; one that
-    is no Data packet (a resend request, a probe of another program) is passed over.
+    A datagram that the capture cut, or of which fragments are missing, is a hole and a `CutPacket`; a request
+    to send packets again is a message of the client; what is neither (a probe of another program) is passed
+    over.
     """
     pieces = datagrams.pieces
     length = pieces["length"].astype(np.int64)
     start = pieces["offset"].astype(np.int64)
-    long_enough = length >= DATA_HEADER
+    asked = requests(datagrams.data, start, length)
+    for i in np.flatnonzero(asked):
+        yield from parse_request(datagrams, int(i))
+    long_enough = (length >= DATA_HEADER) & ~asked
     sizes = np.zeros(len(pieces), dtype=np.int64)
     at = start[long_enough]
     sizes[long_enough] = datagrams.data[at + 6].astype(np.int64) | (
