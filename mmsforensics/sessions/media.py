@@ -496,11 +496,29 @@ class Medium:
     def _flush_ready(self) -> None:
         ready: list[tuple[np.void, DataPackets]] = []
         while self._next_sequence in self._waiting or self._next_sequence in self._skipped:
-            self._skipped.discard(self._next_sequence)
             if self._next_sequence in self._waiting:
                 ready.append(self._waiting.pop(self._next_sequence))
+            else:
+                self._write(ready)
+                ready = []
+                self._skip(self._next_sequence)
             self._next_sequence += 1
         self._write(ready)
+
+    def _skip(self, sequence: int) -> None:
+        """Pass over a number that the server left out."""
+        self._skipped.discard(sequence)
+        self._counting[4] = self._counting[4] or BEGUN
+
+    def _flush_rest(self) -> None:
+        """Write what waits for packets that will not come any more."""
+        for after in sorted(self._waiting):
+            if after not in self._waiting:  # written with the one before
+                continue
+            for sequence in [s for s in self._skipped if s < after]:
+                self._skip(sequence)
+            self._next_sequence = after
+            self._flush_ready()
 
     def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
         first = 0
@@ -533,8 +551,7 @@ class Medium:
             How the sending ended.
         """
         self.resends.settle(self._seen)
-        self._write([self._waiting[sequence] for sequence in sorted(self._waiting)])
-        self._waiting.clear()
+        self._flush_rest()
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
