@@ -187,6 +187,7 @@ class Medium:
         "_datagrams",
         "_file_size",
         "_first_location",
+        "_first_sequence",
         "_hole_frame",
         "_holes",
         "_incarnation",
@@ -209,6 +210,7 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
+        "late",
         "missing",
         "name",
         "packet_size",
@@ -248,6 +250,9 @@ class Medium:
         self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
         self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
         self._next_sequence = first_sequence  # of datagrams; -1 as long as it is not known
+        self._first_sequence = first_sequence
+        self.late = 0
+        """Datagrams of the medium before: they came too late for it, and are in no file."""
         self._skipped: set[int] = set()  # numbers that the server left out
         self._settling = 0
         self._sparse = False
@@ -462,6 +467,7 @@ class Medium:
             self.resends.came(sequence)
             if sequence >= self._next_sequence:
                 self._waiting.setdefault(sequence, (packet, block))
+            self.late += sequence < self._first_sequence
             if sequence > self._last[0]:
                 self._remember(packet, sequence)
             self._flush_ready()

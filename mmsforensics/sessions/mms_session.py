@@ -15,6 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID
+from mmsforensics.sessions.media import ASF_HEADER_GUID, Medium
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.trick_play import KEY_FRAMES, attributes, selection, start_told
 from mmsforensics.sessions.wording import hresult_name
@@ -79,6 +80,10 @@ class MmsSession:
         self._striding = False
         self._selected: dict[int, int] = {}  # thinning level of each stream that was named
         self._incarnations: set[int] = set()  # low bytes that the client's messages gave
+        self._starts: Counter[int] = Counter()  # how often each was asked for
+        self._played: set[int] = set()  # those of media of the content at hand
+        self._played_before: set[int] = set()  # and of contents before it
+        self._medium: Medium | None = None  # the content at hand
         self.client_id: int | None = None
         """The server's number for the client, once it has said so."""
 
@@ -192,7 +197,7 @@ class MmsSession:
     def _start(self, message: MmsMessage) -> None:
         self._stopping = False
         self._striding = message.name == "StartStriding"
-        self._incarnation(message)
+        self._starts[self._incarnation(message)] += 1
         self._begin_play()
         if self.udp_port is not None and not self._answered:  # else it would not come to this
             self.take_datagrams(self.udp_port)
@@ -255,6 +260,12 @@ class MmsSession:
                 if self._awaiting:
                     return
             rest = block.packets[done:]
+            if not len(rest):
+                return
+            if self._of_content_before(block):
+                self.story.late(part_of(block, rest))
+                return
+            self._played.add(int(rest["incarnation"][0]))
             upto = self._next_header(rest, block)
             self.story.media(part_of(block, rest[:upto]))
             done += upto
@@ -282,8 +293,22 @@ class MmsSession:
             self._stray = 0
             if self.story.parts.done:
                 self._awaiting = False
+                self._note_content()
                 return i + 1
         return len(block.packets)
+
+    def _note_content(self) -> None:
+        """Take note that a header was put together: what was played before may be of another content."""
+        if self.story.medium is not self._medium:
+            self._medium = self.story.medium
+            self._played_before |= self._played
+            self._played = set()
+
+    def _of_content_before(self, block: DataPackets) -> bool:
+        """Whether datagrams come too late: of a play of another content, by an incarnation asked for once."""
+        incarnation = int(block.packets["incarnation"][0])
+        once = self._starts[incarnation] == 1
+        return once and incarnation in self._played_before and not block.reliable
 
     def _late(self, packet: np.void, block: DataPackets) -> bool:
         """Whether a packet among the parts of a header is one of the content before, delayed on its way."""

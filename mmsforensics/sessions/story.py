@@ -264,6 +264,13 @@ class Story:
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
 
+    def late(self, block: DataPackets) -> None:
+        """Take datagrams of the content before, which came too late for it."""
+        self.received += len(block.packets)
+        self.media_bytes += int(block.packets["size"].sum())
+        if self.medium is not None:
+            self.medium.late += len(block.packets)
+
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""
         self.close_medium()
@@ -312,6 +319,8 @@ class Story:
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
+        if medium.late and self._last_packet is not None:
+            self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
         if self._last_packet is not None:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})

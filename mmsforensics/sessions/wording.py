@@ -56,6 +56,7 @@ TEMPLATES: dict[str, str] = {
     "Malformed": "{length} bytes passed over: expected {expected}, found {found}",
     "StreamEnd": "the {side} ends: {reason}",
     "MediaWithoutHeader": "{packets} media packets whose header was not captured",
+    "LatePackets": "{packets} packets of the content before, too late for it, were left out",
     "PacketTooLarge": "{packets} packets larger than the header allows were left out",
 }
 

@@ -158,7 +158,7 @@ def test_media_that_hold_a_record_are_media_where_the_framing_goes_on():
 
 
 def test_a_hole_behind_a_packet_that_may_be_noise():
-    """The first packet holds a record, and what follows it was not captured: it ends where the hole begins."""
+    """The first packet holds a record, and ends where the hole begins."""
     first = data_packet(0, 0, asf_like(0, 400) + PING)
     found = through([run(first), gap(len(first), 50, 5), run(STREAM, len(first) + 50, 6)])
     assert media(found)[0] == (0, 4, 0, first[8:])

@@ -291,6 +291,23 @@ def test_late_media_among_the_parts_of_the_next_header(film, song, analyzed, tmp
     assert faithful_files(case) == [faithful(s) for s in script.segments]
 
 
+def test_media_behind_the_next_header_are_told_and_left_out(film, song, analyzed, tmp_path):
+    script = playlist(film, song)
+    talk = script.conversation
+    header = next(i for i, (s, u) in enumerate(talk) if s == "S" and u[4] == 2)
+    old = max(i for i, (s, u) in enumerate(talk[:header]) if s == "S")
+    media = next(i for i, (s, u) in enumerate(talk) if s == "S" and u[4] == script.incarnation)
+    talk.insert(media + 1, talk[old])
+    del talk[old]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames(script)))
+    first, second = script.segments
+    first.packets.pop()
+    assert faithful_files(case) == [faithful(first), faithful(second)]
+    (late,) = rows(case, "events", event="LatePackets")
+    assert json.loads(late["details"]) == {"packets": 1}
+    assert [m["complete"] for m in rows(case, "media", kind="faithful")] == [False, True]
+
+
 def test_the_end_may_overtake_the_last_media(film, analyzed, tmp_path):
     script = play(film)
     talk = script.conversation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,8 @@ from peers.asf_file import AsfFile, faithful
 from peers.media import demux
 from peers.mms_client import Script, frames
 from peers.mms_server import MmsOptions, stream_bytes
+from peers.mmst_server import transcript
+from peers.recorder import write_conversation
 from test_mms import events, faithful_files, rows
 
 import mmsforensics
@@ -198,6 +201,27 @@ def test_several_files_on_one_connection(film, song, analyzed, tmp_path):
     assert [d["fileName"] for d in details(case, "OpenFile")] == ["film.wmv", "song.wma"]
 
 
+@pytest.mark.parametrize("port", [None, 5005], ids=["mmst", "mmsu"])
+def test_a_header_that_is_asked_for_again(film, analyzed, tmp_path, port):
+    """A part of the header was lost: the client cancels, and asks with the next incarnation [3.1.6.1]."""
+    script = Script({"film.wmv": film}, MmsOptions(header_fragment=300), port=port)
+    script.connect()
+    script.open_file("film.wmv")
+    script.header(incarnation=1)
+    if port:
+        del script.conversation[-1]  # the last part
+    script.send(0x00030025, struct.pack("<I", 1))
+    script.header(incarnation=2)
+    script.switch([1, 2])
+    script.at()
+    script.play()
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames(script)))
+    (segment,) = script.segments
+    assert faithful_files(case) == [faithful(segment)]
+    assert rows(case, "sessions")[0]["packets_missing"] == 0
+    assert "CancelReadBlock" in events(case)
+
+
 def test_a_live_content_has_no_end(film, analyzed, tmp_path):
     script = playing(film, MmsOptions(live=True, first_live=12))
     script.at()
@@ -315,3 +339,11 @@ def test_pings_and_the_player_s_log(film, analyzed, tmp_path):
 def test_a_summary_of_a_message_cut_short_reads():
     assert summarise("ReportOpenFile", {"hr": 0}).startswith("server: ok; ? s")
     assert summarise("StreamSwitch", {}) == "player selects streams: ?"
+
+
+def test_packet_pairs_over_tcp_are_three_reports(film, analyzed, tmp_path):
+    """Their random bytes are no text, and none of the media."""
+    conversation, (segment,) = transcript({"film.wmv": film}, packet_pair=True)
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation))
+    assert faithful_files(case) == [faithful(segment)]
+    assert [d["size"] for d in details(case, "ReportFunnelInfo")] == [480, 480, 1024]
