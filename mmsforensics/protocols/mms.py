@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -43,8 +42,7 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.mms_layout import MESSAGES, parse_fields
-from mmsforensics.protocols.mms_resend import parse_request, requests
-from mmsforensics.streams import Conflict, Datagrams, Gap, Run, locate, spans
+from mmsforensics.streams import Conflict, Gap, Run, locate, spans
 
 RECORD_HEADER = 32
 """TcpMessageHeader [2.2.3]."""
@@ -533,10 +531,10 @@ class MmsStreamDecoder:
                 self._largest = max(self._largest, int(packets["size"].max()) + DATA_HEADER)
                 self._incarnation = int(packets["incarnation"][-1])
                 self._flags = int(packets["flags"][-1])
-                yield from _blocks(packets, data, base, pieces, self._direction, self._inferred)
+                yield from blocks(packets, data, base, pieces, self._direction, self._inferred)
 
 
-def _blocks(
+def blocks(
     packets: NDArray[np.void],
     data: NDArray[np.uint8],
     base: int,
@@ -544,6 +542,7 @@ def _blocks(
     direction: Direction,
     inferred: bool,
 ) -> Iterator[DataPackets]:
+    """Data packets in blocks of one incarnation each."""
     incarnation = packets["incarnation"]
     cuts = np.flatnonzero(incarnation[1:] != incarnation[:-1]) + 1
     for begin, end in pairwise([0, *cuts.tolist(), len(packets)]):
@@ -562,49 +561,4 @@ def _blocks(
             base=base,
             pieces=pieces,
             inferred=inferred,
-        )
-
-
-def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Message]:
-    """Data packets from the UDP datagrams of a flow, one a datagram [3.2.5.11.1].
-
-    A datagram that the capture cut, or of which fragments are missing, is a hole and a `CutPacket`; a request
-    to send packets again is a message of the client; what is neither (a probe of another program) is passed
-    over.
-    """
-    pieces = datagrams.pieces
-    length = pieces["length"].astype(np.int64)
-    start = pieces["offset"].astype(np.int64)
-    asked = requests(datagrams.data, start, length)
-    for i in np.flatnonzero(asked):
-        yield from parse_request(datagrams, int(i))
-    long_enough = (length >= DATA_HEADER) & ~asked
-    sizes = np.zeros(len(pieces), dtype=np.int64)
-    at = start[long_enough]
-    sizes[long_enough] = datagrams.data[at + 6].astype(np.int64) | (
-        datagrams.data[at + 7].astype(np.int64) << 8
-    )
-    sound = long_enough & (sizes == length) & (datagrams.wire_length == length)
-    for i in np.flatnonzero(long_enough & (sizes > length)):
-        frame, ts = int(pieces["frame"][i]), int(pieces["ts"][i])
-        if sizes[i] == datagrams.wire_length[i]:
-            where = At(direction=direction, offset=0, frame=frame, ts=ts)
-            yield Hole(at=where, length=int(sizes[i] - length[i]), packets_cut=1)
-        unit = CutUnit(int(start[i]), int(sizes[i]), DATA_HEADER)
-        unit.add(int(start[i]), datagrams.data[start[i] : start[i] + length[i]], pieces[i : i + 1])
-        packet = unit.packet(direction, "")
-        if packet is not None:
-            yield replace(packet, reliable=False)
-    if not sound.any():
-        return
-    packets = data_packets(datagrams.data, 0, start[sound], sizes[sound], pieces)
-    for block in _blocks(packets, datagrams.data, 0, pieces, direction, inferred=False):
-        yield DataPackets(
-            at=block.at,
-            kind="",
-            packets=block.packets,
-            data=block.data,
-            base=0,
-            pieces=pieces,
-            reliable=False,
         )

@@ -36,6 +36,7 @@ from mmsforensics.sessions.media import ASF_HEADER_GUID, Medium
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.trick_play import KEY_FRAMES, attributes, selection, start_told
 from mmsforensics.sessions.wording import hresult_name
+from mmsforensics.streams.flows import Endpoint
 
 MMS_PORT = 1755
 PACKET_PAIR_LOCATIONS = (0xF0F0F000, 0xF0F0F001)
@@ -97,6 +98,17 @@ class MmsSession:
         """Whether the client asked for packets of this incarnation."""
         return incarnation in self._incarnations
 
+    def is_told(self, server: Endpoint, number: object) -> bool:
+        """Whether a server gave the client this number."""
+        return self.client_id == number and self.story.server.address == server.address
+
+    def asked_again(self, message: MmsMessage, sender: bytes) -> None:
+        """Take a request to send packets again; one from another address than the client's proves no loss."""
+        if sender == self.story.client.address:
+            self.story.asked_again(message)
+        else:
+            self.story.tell("ForeignRequest", message.at, {**message.fields, "sender": ip_text(sender)})
+
     def close(self) -> None:
         """Finish the medium at the end of the connection; UDP data may follow it."""
         if self.story.transport != "mmsu":
@@ -105,8 +117,6 @@ class MmsSession:
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""
         match message:
-            case MmsMessage(name="RequestPacketListResend"):
-                self.story.asked_again(message)
             case MmsMessage():
                 self._command(message)
             case DataPackets():

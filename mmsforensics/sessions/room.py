@@ -266,7 +266,10 @@ class SessionRoom:
         """Hand what came over UDP to its session."""
         self._carries(flow.uid, session.story)
         self._seen_as[flow.uid] = (Protocol.MMS.value, client)
-        session.handle(message)
+        if isinstance(message, MmsMessage):
+            session.asked_again(message, client.address)
+        else:
+            session.handle(message)
 
     def _adopt(self) -> None:
         """Hold UDP data no longer: nothing that would explain them came.
@@ -324,7 +327,9 @@ class SessionRoom:
         there = [s for s in between if s.udp_port == client.port]
         if isinstance(message, MmsMessage):
             number = message.fields["dwClientId"]
-            return next((s for s in there or between if s.client_id in (None, number)), None)
+            mine = [s for s in there or between if s.client_id in (None, number)]
+            ours = mine or [s for s in reversed(self._mms.values()) if s.is_told(server, number)]
+            return next(iter(ours), None)
         if len(there) > 1 and isinstance(message, DataPackets):
             incarnation = int(message.packets["incarnation"][0])
             there = [s for s in there if s.asked_for(incarnation)] or there

@@ -38,6 +38,7 @@ TEMPLATES: dict[str, str] = {
     "SecurityChallenge": "server asks who it is, {cbToken} bytes",
     "RequestPacketListResend": "player asks for {wNumPackets} packets again: {captured_before} had been "
     "captured, {not_captured_before} had not",
+    "ForeignRequest": "{sender}, which is not the player, asks for {wNumPackets} packets again in its name",
     "Ping": "server asks whether the player is there",
     "AsfHeader": "ASF header of {size} bytes: {streams} streams, title {title!r}",
     "FirstMediaPacket": "first media packet, number {location}",

@@ -7,8 +7,8 @@ import json
 import pytest
 from builders import write_pcap
 from peers.asf_file import faithful
-from peers.mms_client import Script, frames
-from peers.mms_server import MmsOptions
+from peers.mms_client import Script, datagram, frames
+from peers.mms_server import MmsOptions, resend_request
 from test_mms import events, faithful_files, rows
 
 import mmsforensics
@@ -66,7 +66,8 @@ def asking(film, *, first, then):
     script.begin("film.wmv")
     script.at()
     script.play(first)
-    script.resend(*then)
+    if then:
+        script.resend(*then)
     script.play()
     return script
 
@@ -93,6 +94,19 @@ def test_packets_lost_before_the_place_of_capture_are_healed_by_their_copies(fil
     (event,) = rows(case, "events", event="RequestPacketListResend")
     assert json.loads(event["details"])["not_captured_before"] == 2
     assert "1 had been captured, 2 came only then, 0 never" in reasons(case)["asked again"]["text"]
+
+
+def test_requests_in_the_player_s_name_from_elsewhere_prove_nothing(film, analyzed, tmp_path):
+    script = asking(film, first=30, then=())
+    found = frames(script)
+    forged = datagram("198.51.100.9", "192.0.2.10", 4000, 1755, resend_request([3, 4]), ip_id=9)
+    place = len(found) * 2 // 3
+    found.insert(place, (forged[0], found[place][1]))
+    case = analyzed(write_pcap(tmp_path / "a.pcap", found))
+    (event,) = rows(case, "events", event="ForeignRequest")
+    assert event["summary"].startswith("198.51.100.9, which is not the player, asks for 2 packets again")
+    assert rows(case, "sessions")[0]["resend_requests"] == 0
+    assert rows(case, "captures")[0]["unclaimed_datagrams"] == 0
 
 
 def test_packets_that_never_came_again_are_missing(film, analyzed, tmp_path):
