@@ -377,7 +377,7 @@ TABLES: dict[str, Table] = {
             ("stream_number", "uint8", "", "1 to 127"),
             ("type", "string", "", "audio, video, script, image, file or binary"),
             ("codec", "string", "", "codec, by the name ffmpeg uses; its tag when it has none"),
-            ("bitrate", "uint32", "bit/s", "bit rate that the header declares"),
+            ("bitrate", "uint64", "bit/s", "bit rate that the header declares"),
             ("width", "uint32", "pixels", "video"),
             ("height", "uint32", "pixels", "video"),
             ("channels", "uint16", "", "audio"),

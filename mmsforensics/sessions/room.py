@@ -41,6 +41,9 @@ HELD_LIMIT = 4 << 20
 from another tap whose clock is behind; beyond it they are taken for a session whose control was not
 captured, if they agree."""
 
+HELD_MESSAGES = 1024
+"""The same, in blocks and requests: small ones are looked at again and again."""
+
 Datagram = DataPackets | CutPacket | MmsMessage | Malformed
 """What UDP carries of MMS: data for the client, and its requests to send some again."""
 
@@ -71,6 +74,7 @@ class SessionRoom:
         self._carried: dict[int, list[Story]] = {}  # sessions of each flow
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
+        self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
         self._given_up: list[int] = []
@@ -206,9 +210,13 @@ class SessionRoom:
         """Who reads the messages of a connection, by its protocol."""
         client, server, first_frame = connection.client, connection.server, connection.flow.first_frame
         if connection.protocol is Protocol.MMS:
-            self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
-            return self._mms[uid]
+            return self._mms_session(uid, self._new_story(client, server, first_frame))
         return HttpSessions(client, server, first_frame, self._find_story, self._document)
+
+    def _mms_session(self, uid: int, story: Story) -> MmsSession:
+        session = self._mms[uid] = MmsSession(story)
+        self._between.setdefault((story.client.address, story.server.address), []).append(session)
+        return session
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
@@ -259,7 +267,8 @@ class SessionRoom:
         if isinstance(message, DataPackets) and session is not None and not known:
             session.story.wait(message)
         self._held.append((flow, client, message, session is not None))
-        if sum(len(h[2].data) for h in self._held if isinstance(h[2], DataPackets | CutPacket)) > HELD_LIMIT:
+        size = sum(len(h[2].data) for h in self._held if isinstance(h[2], DataPackets | CutPacket))
+        if size > HELD_LIMIT or len(self._held) > HELD_MESSAGES:
             self._adopt()
 
     def _claimed(self, session: MmsSession, flow: Flow, client: Endpoint, message: Datagram) -> None:
@@ -300,30 +309,22 @@ class SessionRoom:
         """The session of datagrams that nobody asked for: the only one that may be it, or a new one."""
         sender = flow.a if receiver == flow.b else flow.b
         ends = receiver.address, sender.address
-        known = [
-            s
-            for s in self._mms.values()
-            if s.story.received == 0 and (s.story.client.address, s.story.server.address) == ends
-        ]
+        known = [s for s in self._between.get(ends, []) if s.story.received == 0]
         unasked = [s for s in known if s.udp_port is None]
         known = unasked or known  # a port that was asked for and got nothing may have been changed on the way
         if len(known) == 1:
             session = known[0]
         else:
-            session = MmsSession(self._new_story(receiver, sender, flow.first_frame))
-            session.story.proto = UDP
-            self._mms[_udp_key(flow, int(receiver == flow.b))] = session
+            story = self._new_story(receiver, sender, flow.first_frame)
+            story.proto = UDP
+            session = self._mms_session(_udp_key(flow, int(receiver == flow.b)), story)
         session.take_datagrams(receiver.port)
         return session
 
     def _claimant(self, flow: Flow, client: Endpoint, message: Datagram) -> MmsSession | None:
         """The session that a datagram from or for a client belongs to: the newest, if several may be it."""
         server = flow.a if client == flow.b else flow.b
-        between = [
-            s
-            for s in reversed(self._mms.values())
-            if (s.story.client.address, s.story.server.address) == (client.address, server.address)
-        ]
+        between = self._between.get((client.address, server.address), [])[::-1]
         there = [s for s in between if s.udp_port == client.port]
         if isinstance(message, MmsMessage):
             number = message.fields["dwClientId"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 
 import pytest
 from builders import write_pcap
-from peers.asf_file import faithful
+from peers.asf_file import AsfFile, faithful
 from peers.mms_client import Script, datagram, frames
 from peers.mms_server import MmsOptions, resend_request
 from test_mms import events, faithful_files, rows
@@ -330,3 +332,53 @@ def test_the_end_may_overtake_the_last_media(film, analyzed, tmp_path):
     case = analyzed(write_pcap(tmp_path / "a.pcap", frames(script)))
     assert faithful_files(case) == [faithful(s) for s in script.segments]
     assert rows(case, "sessions")[0]["outcome"] == "completed"
+
+
+# --- hostile input -----------------------------------------------------------------------------------
+
+
+def test_an_absurd_bit_rate_is_told_as_it_is(song, analyzed, tmp_path):
+    """Bytes per second are 32 bits, the bit rate is eight times that."""
+    asf = AsfFile.read(song)
+    at = asf.header.index(b"\x61\x01\x02\x00") + 8  # WAVEFORMATEX: format tag, channels, rate, bytes a second
+    header = asf.header[:at] + b"\xff\xff\xff\xff" + asf.header[at + 4 :]
+    script = play(replace(asf, header=header), "song.wma")
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames(script)))
+    assert [s["bitrate"] for s in rows(case, "media_streams")] == [8 * 0xFFFFFFFF] * 2
+
+
+def test_a_flood_of_requests_that_nobody_knows_of_is_counted(analyzed, tmp_path):
+    forged = [resend_request([n], client_id=n) for n in range(3000)]
+    found = [datagram("198.51.100.9", "192.0.2.10", 4000, 1755, f, ip_id=1)[0] for f in forged]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", [(f, 10**18 + i) for i, f in enumerate(found)]))
+    assert rows(case, "captures")[0]["unclaimed_datagrams"] == 3000
+    assert rows(case, "sessions") == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_anywhere_costs_no_more_than_what_it_hurts(film, song, analyzed, tmp_path, seed):
+    """Bytes changed, frames lost, copied, moved and cut: every file is as its frames say."""
+    rng = random.Random(seed)
+    script = playlist(film, song)
+    script.resend(3, 4)
+    found = frames(script)
+    for _ in range(30):
+        k = rng.randrange(len(found))
+        frame, ts = found[k]
+        kind = rng.choice(["change", "lose", "copy", "move", "cut"])
+        if kind == "change" and len(frame) > 60:
+            at = rng.randrange(42, len(frame))
+            found[k] = frame[:at] + rng.randbytes(1) + frame[at + 1 :], ts
+        elif kind == "lose":
+            del found[k]
+        elif kind == "copy":
+            found.insert(rng.randrange(len(found)), (frame, ts))
+        elif kind == "move":
+            other = min(k + rng.randrange(30), len(found) - 1)
+            found[k], found[other] = found[other], found[k]
+        else:
+            found[k] = frame[: rng.randrange(20, len(frame) + 1)], ts
+    case = analyzed(write_pcap(tmp_path / "a.pcap", found))
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+    received = sum(s["packets_received"] for s in rows(case, "sessions"))
+    assert received > 0.5 * sum(len(s.packets) for s in script.segments)
