@@ -13,7 +13,7 @@ from typing import Protocol as Interface
 
 from mmsforensics.protocols.detect import Protocol
 from mmsforensics.protocols.messages import Direction, Message
-from mmsforensics.protocols.mms import decode_datagrams
+from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.streams import Datagrams
 
 
