@@ -23,10 +23,19 @@ from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
+from mmsforensics.case.restored import COMPUTED, computed_from, restored_rows
 from mmsforensics.case.store import TableStore
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
-from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
+from mmsforensics.sessions import (
+    MEDIA_PACKET,
+    PROVENANCE,
+    MediumBlock,
+    MediumKind,
+    MediumSummary,
+    Origin,
+    RestoredPacket,
+)
 
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
@@ -159,6 +168,7 @@ class MediumFile:
         kind: MediumKind,
         lending: Lending | None,
         *,
+        source: str = "",
         joined: Joined | None = None,
         keep: Callable[[Kept], None] | None = None,
     ) -> None:
@@ -167,6 +177,7 @@ class MediumFile:
         self._book = place.book
         self.kind = kind
         self._lending = lending
+        self._source = source
         self._joined = joined
         self._keep = keep
         self._playable = "playable" if joined is None else "merged-playable"
@@ -181,6 +192,7 @@ class MediumFile:
         self._salvaged = place.spool / f"{stem}.salvaged"
         self._salvaged_packets = Spool(place.spool / f"{stem}.salvaged-packets", MEDIA_PACKET, place.spools)
         self._salvaged_origins = Spool(place.spool / f"{stem}.salvaged-origins", PROVENANCE, place.spools)
+        self._computed = Spool(place.spool / f"{stem}.restored", COMPUTED, place.spools)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the file, with the packets and origins that go with them."""
@@ -194,6 +206,10 @@ class MediumFile:
             file.write(block.data.tobytes())
         self._salvaged_packets.append(block.packets)
         self._salvaged_origins.append(block.provenance)
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Record what a packet was computed from."""
+        self._computed.append(computed_from(packet))
 
     def _salvage_file(self) -> SalvageFile | None:
         if not self._salvaged.exists():
@@ -228,6 +244,9 @@ class MediumFile:
             self._rows(self._playable, playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id(self._playable), batch)
+        for batch in self._computed.batches():
+            restored_rows(self._store, self._book, batch, self.session_id, media_id)
+        self._computed.remove()
         self._verdict_rows(media_id, summary)
         self._loss_rows(media_id, header, summary)
         self._salvaged.unlink(missing_ok=True)
@@ -400,8 +419,8 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
-                "header_from": loan[0] if loan else None,
-                "header_proof": loan[1] if loan else None,
+                "header_from": loan[0] if loan else self._source or None,
+                "header_proof": loan[1] if loan else "station file" if self._source else None,
                 "merged_from": self._joined.media_ids if self._joined else [],
             },
         )

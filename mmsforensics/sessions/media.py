@@ -13,14 +13,18 @@ from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import (
+    PROVENANCE,
     MediumBlock,
+    Origin,
     bare_block,
     media_rows,
     origins,
     packet_block,
+    restored_block,
     salvaged_block,
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
 
@@ -48,7 +52,7 @@ NO_RUNS = np.empty((0, 4), dtype=np.int64)
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces")
+    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces", "source")
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
@@ -57,6 +61,14 @@ class HeaderParts:
         self.data = b""
         self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
         self.done = False
+        self.source = ""  # what else than the stream it came with
+
+    @classmethod
+    def given(cls, header: bytes, source: str) -> HeaderParts:
+        """A header that a document gave, whole."""
+        parts = cls()
+        parts.data, parts.source, parts.done = header, source, True
+        return parts
 
     @property
     def started(self) -> bool:
@@ -134,11 +146,11 @@ def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
 def count_missing(flags, location, state, found):
     """Count the packets that the 8-bit sequence numbers show to be missing.
 
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero] and is brought up to
-    date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255 are missing, the
-    LocationIds tell how often the sequence wrapped. As many gaps as `found` has rows are written to it, as
-    [index of the packet behind, LocationId before, LocationId behind, packets missing]. Returns the numbers
-    of packets and of gaps.
+    `state` holds [last sequence or -1, last location, steps of one, steps of zero, whether 0xFF may be left
+    out before 0 (MS-MMSP 2.2.2)] and is brought up to date. A server that does not count (all AFFlags alike)
+    shows nothing. Where more than 255 are missing, the LocationIds tell how often the sequence wrapped. As
+    many gaps as `found` has rows are written to it, as [index of the packet behind, LocationId before,
+    LocationId behind, packets missing]. Returns the numbers of packets and of gaps.
     """
     missing = 0
     n = 0
@@ -154,9 +166,9 @@ def count_missing(flags, location, state, found):
                 state[2] += 1
             elif step == 0 and here == state[1] + 1:
                 state[3] += 1
-            elif step != 0 and state[3] == 0 and not (state[0] == 0xFE and sequence == 0):
+            elif step != 0 and state[3] == 0 and not (state[4] and state[0] == 0xFE and sequence == 0):
                 lost = step - 1
-                ahead = here - state[1] - 1
+                ahead = (here - state[1] - 1) & 0xFFFFFFFF
                 while lost + 256 <= ahead and ahead < 1 << 24:
                     lost += 256
         if lost:
@@ -172,6 +184,7 @@ class Medium:
     """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
     __slots__ = (
+        "_computed",
         "_counted",
         "_counting",
         "_datagrams",
@@ -183,6 +196,7 @@ class Medium:
         "_next_sequence",
         "_open_hole",
         "_recorder",
+        "_restored",
         "_salvaged",
         "_salvaged_count",
         "_session",
@@ -200,6 +214,7 @@ class Medium:
         "packet_size",
         "packets",
         "rejected",
+        "source",
         "unsound",
     )
 
@@ -228,7 +243,7 @@ class Medium:
         self.bytes = 0
         self._file_size = 0
         self._writer: MediumWriter | None = None
-        self._counting = np.array([-1, -1, 0, 0], dtype=np.int64)
+        self._counting = np.array([-1, -1, 0, 0, 1], dtype=np.int64)
         self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
         self._next_sequence = -1
         self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
@@ -240,6 +255,9 @@ class Medium:
         self._salvaged_count = 0
         self._first_location = -1
         self._datagrams = False
+        self._restored = 0
+        self._computed: list[RestoredPacket] = []  # as `_salvaged`
+        self.source = parts.source
 
     @property
     def bare(self) -> bool:
@@ -280,10 +298,28 @@ class Medium:
         if self._writer is not None:
             self._flush_salvaged(self._writer)
 
+    def restore(self, packet: RestoredPacket) -> None:
+        """Take a packet that was computed from parity; it goes to the playable file alone."""
+        size = self.packet_size
+        room = self._writer is not None or len(self._salvaged) < SALVAGED_WAITING
+        if self.bare or not 0 < len(packet.made.data) <= size or not room:
+            return
+        self._computed.append(packet)
+        self._salvaged.append(restored_block(packet, size, self._salvaged_count * size))
+        self._salvaged_count += 1
+        self._restored += 1
+        for losses in (self._counted, self._uncounted):
+            losses.restored(packet.packet_id, len(packet.made.data), packet.made.payloads)
+        if self._writer is not None:
+            self._flush_salvaged(self._writer)
+
     def _flush_salvaged(self, writer: MediumWriter) -> None:
         for block in self._salvaged:
             writer.salvage(block)
+        for packet in self._computed:
+            writer.restored(packet)
         self._salvaged.clear()
+        self._computed.clear()
 
     @property
     def _by_sequence(self) -> bool:
@@ -301,7 +337,10 @@ class Medium:
 
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
-        if block.reliable:
+        if block.ordered:
+            self._datagrams |= not block.reliable
+            self._counting[4] = 0  # numbers of their own leave none out
+        if block.reliable or block.ordered:
             self._append(block.packets, block)
             return
         if self._counting[0] == -1:
@@ -367,12 +406,14 @@ class Medium:
         return self._writer
 
     def _begin(self, kind: MediumKind) -> MediumWriter:
-        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind)
+        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind, self.source)
         if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = origins(
-                starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces
+            provenance = (
+                origins(starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces)
+                if len(starts)
+                else np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
             )
             writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
@@ -541,6 +582,11 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
+        if self._restored:
+            text = (
+                f"{self._restored} packets that were not seen are computed from parity: in the playable file"
+            )
+            yield Reason("packets restored", text, self._restored)
         yield from hurt_reasons(hurt)
         yield from hole_reasons(self._holes)
         if self._open_hole:
