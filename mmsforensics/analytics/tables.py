@@ -447,7 +447,12 @@ TABLES: dict[str, Table] = {
             "Station files of multicast (.nsc): what they say is sent where.",
             _SESSION,
             _CAPTURE,
-            ("frame", "uint64", "", "frame in which it begins; null for one given beside captures"),
+            (
+                "frame",
+                "uint64",
+                "",
+                "frame that completed its first stretch; null for one given beside captures",
+            ),
             ("url", "string", "", "where it was fetched, or the name of the file"),
             ("whole", "bool", "", "whether all of it was captured"),
             ("name", "string", "", "machine and publishing point, as it says"),

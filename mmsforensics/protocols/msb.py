@@ -201,20 +201,30 @@ def stated_lengths(datagrams: Datagrams, lead: int = HEADER) -> NDArray[np.int64
     _, stream, size = read_headers(datagrams.data, at)
     sound = (size >= HEADER) & (stream & UNUSED_BITS == 0)
     if lead > HEADER:
-        sound &= [
-            _is_ind_packet(datagrams.data[a - BASE : a].tobytes(), int(n))
-            for a, n in zip(at, size, strict=True)
-        ]
+        sound &= _are_ind_packets(datagrams.data, at - BASE, size)
     stated[long_enough[sound]] = size[sound] + lead - HEADER
     return stated
 
 
-def _is_ind_packet(base: bytes, size: int) -> bool:
-    return (
-        base[:4] == SIGNATURE
-        and int.from_bytes(base[6:8], "little") == IND_PACKET
-        and int.from_bytes(base[8:12], "little") == BASE + size
-    )
+@njit(cache=True, nogil=True)
+def _are_ind_packets(data, start, size):
+    """Whether an MSBMSGBASE of an MSB_MSG_IND_PACKET stands there, whose cbMessage fits wPacketSize."""
+    out = np.empty(len(start), dtype=np.bool_)
+    for i in range(len(start)):
+        at, total = start[i], size[i] + BASE
+        out[i] = (
+            data[at] == 0x4D
+            and data[at + 1] == 0x53
+            and data[at + 2] == 0x42
+            and data[at + 3] == 0x20
+            and data[at + 6] == IND_PACKET
+            and data[at + 7] == 0
+            and data[at + 8] == total & 0xFF
+            and data[at + 9] == total >> 8 & 0xFF
+            and data[at + 10] == total >> 16
+            and data[at + 11] == 0
+        )
+    return out
 
 
 def beacons(datagrams: Datagrams) -> NDArray[np.bool_]:

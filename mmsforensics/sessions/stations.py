@@ -129,6 +129,9 @@ class Lane:
     stream_id: int
     newest: int
     """dwPacketID that came last in order."""
+    begun: int = 0
+    """When its first packets came, and its last: a count of what was heard."""
+    last: int = 0
     packets: int = 0
     story: Story | None = None
     player: MsbPlayer | None = None
@@ -171,6 +174,7 @@ class Stations:
         self._lanes: dict[tuple[int, Endpoint], list[Lane]] = {}
         self._announced: dict[Endpoint, list[MsbdSession]] = {}
         self._held = 0
+        self._heard = 0
 
     def document(self, document: Document) -> None:
         """Read a body that came over HTTP, if it is a station file."""
@@ -200,6 +204,7 @@ class Stations:
     def hear(self, flow: Flow, group: Endpoint, message: Message, transport: str) -> None:
         """Take the next message of a flow to a group (or to one receiver)."""
         lanes = self._lanes.setdefault((flow.uid, group), [])
+        self._heard += 1
         match message:
             case MsbPackets():
                 packets = message.block.packets
@@ -207,6 +212,7 @@ class Stations:
                 lane.reach(packets["location"])
                 lane.stream_id = message.stream_id
                 lane.packets += len(packets)
+                lane.last = self._heard
                 self._take(lanes, lane, message, transport)
             case CutPacket():
                 for lane in lanes:
@@ -245,7 +251,7 @@ class Stations:
             near = [lane for lane in lanes if lane not in same and 0 < lane.step_to(number) <= LARGEST_STEP]
         if near:
             return near[-1]
-        lane = Lane(flow, group, message.stream_id, number)
+        lane = Lane(flow, group, message.stream_id, number, begun=self._heard)
         lanes.append(lane)
         if len(lanes) > MOST_LANES:
             self._unclaimed(lanes.pop(0))
@@ -254,7 +260,7 @@ class Stations:
     def _take(self, lanes: list[Lane], lane: Lane, message: Heard, transport: str) -> None:
         lane.queue.append(message)
         self._held += _size(message)
-        if lane.story is None and (lane.packets >= LINKS or self._headers(lane, lane.stream_id)):
+        if lane.story is None and (lane.packets >= LINKS or self._expected(lanes, lane)):
             earlier = _goes_on_from(lanes, lane)
             if earlier is not None:
                 lanes.remove(lane)
@@ -269,6 +275,11 @@ class Stations:
             for others in self._lanes.values():
                 for other in others:
                     self._advance(other, wait=False)
+
+    def _expected(self, lanes: list[Lane], lane: Lane) -> bool:
+        """Whether a station file tells of a numbering, and nothing else on the flow can be what it tells of."""
+        alone = all(other.story is None or other.packets == 0 for other in lanes)
+        return alone and bool(self._headers(lane, lane.stream_id))
 
     def _establish(self, lane: Lane, transport: str) -> None:
         """Make a session of a numbering, or make it the media of the one that was told of it."""
@@ -361,12 +372,15 @@ def _different(headers: Iterable[T]) -> list[T]:
 
 
 def _goes_on_from(lanes: list[Lane], lane: Lane) -> Lane | None:
-    """The session that a numbering is the rest of: behind a long loss, or behind beacons."""
+    """The session that a numbering is the rest of: behind a long loss, or behind beacons.
+
+    One that has gone on since is another.
+    """
     (number,) = {
         int(m.block.packets["location"][0]) for m in lane.queue[:1] if isinstance(m, MsbPackets)
     } or {0}
     for other in reversed(lanes):
-        if other is lane or other.story is None:
+        if other is lane or other.story is None or other.last > lane.begun:
             continue
         if other.packets == 0 or 0 < other.step_to(number) <= LARGEST_LOSS:
             return other
