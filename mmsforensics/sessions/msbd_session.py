@@ -52,6 +52,8 @@ class MsbdSession:
         self.headers: dict[int, HeaderParts] = {}
         """ASF headers by wStreamId, for packets that come by multicast."""
         self.player = MsbPlayer(story, window=0)
+        self.datagrams: MsbPlayer | None = None
+        """Plays the packets that come by multicast."""
         self._announce = announce
         self._multicast = False
         self._stream_id = 0  # of the last StreamInfo message
@@ -146,6 +148,8 @@ class MsbdSession:
 
     def _end_of_stream(self, at: At) -> None:
         self.player.flush()
+        if self.datagrams is not None:
+            self.datagrams.flush()
         self.story.entry_ended, self.story.ended_at = True, at
         self.story.advance("EndOfStream")
 

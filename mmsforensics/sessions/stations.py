@@ -296,6 +296,8 @@ class Stations:
             host = f"[{host}]" if ":" in host else host
             lane.story.url = f"{'asfm' if transport == 'msb' else 'msbd'}://{host}:{lane.group.port}"
         lane.player = MsbPlayer(lane.story, WINDOW)
+        if lane.msbd is not None:
+            lane.msbd.datagrams = lane.player
         self._carries(lane.flow, lane.group, lane.story)
 
     def _advance(self, lane: Lane, *, wait: bool = True) -> None:
