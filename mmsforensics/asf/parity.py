@@ -87,7 +87,8 @@ def error_correction(
 def span_of(code: int) -> int | None:
     """Packets of a cycle by Type and Number of its parity packet; None where these do not tell.
 
-    Number is one more than there are packets, or always 1 [MS-MSB 2.2.2].
+    Number is one more than there are packets, or always 1 [MS-MSB 2.2.2]. Four bits do not hold the 16 of a
+    cycle of 15: its 0 tells nothing.
     """
     low, high = code & 0x0F, code >> 4
     if PARITY_TYPE not in (low, high):

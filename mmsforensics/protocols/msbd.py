@@ -247,8 +247,14 @@ def walk(data):
 
 
 @njit(cache=True, nogil=True)
-def resync(data):
-    """Position of an MSBMSGBASE whose length leads to another one or behind the bytes, or -1."""
+def resync(data, final):
+    """Find an MSBMSGBASE whose length leads to another one, or where no more bytes come, behind them.
+
+    Returns
+    -------
+    found, seen : int, int
+        Its position, or -1; and how many bytes are known to hold none.
+    """
     for at in range(len(data) - BASE + 1):
         if not _is_base(data, at):
             continue
@@ -258,9 +264,11 @@ def resync(data):
         if size < BASE or size > MAX_MESSAGE:
             continue
         after = at + size
-        if after + BASE > len(data) or _is_base(data, after):
-            return at
-    return -1
+        if after + BASE > len(data):
+            return (at if final else -1), at
+        if _is_base(data, after):
+            return at, at
+    return -1, len(data) if final else max(len(data) - BASE + 1, 0)
 
 
 class MsbdStreamDecoder:
@@ -292,10 +300,10 @@ class MsbdStreamDecoder:
         buffer, cut = self._buffer, 0
         if self._lost:
             yield from self._decode(final=True)
-        elif self._skip:
+        if self._skip:
             self._lost = gap.length > self._skip
             self._skip -= min(self._skip, gap.length)
-        elif len(buffer.data):
+        elif len(buffer.data) and not self._lost:
             have, need = len(buffer.data), max(int(walk(buffer.data)[4]), 0)
             cut = self._begin_cut(need)
             self._lost = need < have + gap.length
@@ -344,12 +352,10 @@ class MsbdStreamDecoder:
                     return
                 yield from self._cut_packet()
             if self._lost:
-                found = int(resync(buffer.data))
+                found, seen = resync(buffer.data, final)
+                yield from self._passed_over(int(seen))
                 if found < 0:
-                    tail = 0 if final else min(len(buffer.data), BASE - 1)
-                    yield from self._passed_over(len(buffer.data) - tail)
                     return
-                yield from self._passed_over(found)
                 self._lost = False
             start, size, mid, end, need = walk(buffer.data)
             yield from self._messages(start, size, mid)

@@ -277,7 +277,7 @@ class Stations:
                     self._advance(other, wait=False)
 
     def _expected(self, lanes: list[Lane], lane: Lane) -> bool:
-        """Whether a station file tells of a numbering, and nothing else on the flow can be what it tells of."""
+        """Whether a station file tells of a numbering, and nothing else on the flow can be that."""
         alone = all(other.story is None or other.packets == 0 for other in lanes)
         return alone and bool(self._headers(lane, lane.stream_id))
 

@@ -102,6 +102,7 @@ class Sent:
 def with_error_correction(packet, number, cycle, *, low_type=True, type_=1, opaque=False):
     """An ASF packet with its error correction data set [ASF 5.2.1, MS-MSB 2.2.2]."""
     assert packet[0] & 0xEF == 0x82
+    number &= 0x0F  # 16 does not fit
     code = (number << 4 | type_) if low_type else (type_ << 4 | number)
     return bytes([packet[0] & 0xEF | opaque << 4, code, cycle % 256]) + packet[3:]
 
