@@ -178,6 +178,20 @@ def test_restored_bytes_are_marked_in_provenance(film, station, received):
     assert sum(o["length"] for o in origins) == len(sent[5].asf)
 
 
+def test_verify_computes_restored_packets_again_and_finds_other_bytes(film, station, received):
+    sent = sender.entry(film, FORMAT)
+    case = received([s for s in sent if s is not sent[5]], station((FORMAT, film.header)))
+    said = [c.message for c in mmsforensics.verify(case, deep=True) if c.kind == "rebuilt"]
+    assert any(f"{len(sent[5].asf):,} bytes computed again from parity" in message for message in said)
+    (playable,) = rows(case, "media", kind="playable")
+    origin = rows(case, "provenance", media_id=playable["media_id"], kind="restored")[0]
+    path = case.path / playable["path"]
+    data = bytearray(path.read_bytes())
+    data[origin["file_offset"] + 100] ^= 1
+    path.write_bytes(data)
+    assert any("are not what parity gives" in message for message in deep(case))
+
+
 def test_two_lost_packets_of_a_cycle_are_lost(film, station, received):
     sent = sender.entry(film, FORMAT)
     arrived = [s for s in sent if s not in (sent[3], sent[5])]
