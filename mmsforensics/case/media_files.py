@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
-from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
+from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lender, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
@@ -182,6 +182,7 @@ class MediumFile:
         self._keep = keep
         self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
+        self.late_header = (b"", "")
         self._names = names
         self.header_bytes = header
         self._file = HashedFile(place.root / names.path(kind), place.writers)
@@ -254,6 +255,7 @@ class MediumFile:
         self._salvaged_origins.remove()
         self._playable_origins.remove()
         self._missing = summary.packets_missing
+        self.late_header = summary.late_header
         if self._keep is not None and summary.packets and self.kind == "faithful":
             path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
             self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
@@ -325,9 +327,9 @@ class MediumFile:
         for spool in (self._packets, self._origins, self._playable_origins):
             spool.remove()
 
-    def play_with(self, lender: MediumFile, proof: str, note: str) -> None:
+    def play_with(self, lender: Lender, proof: str, note: str) -> None:
         """Write a playable file of these packets with the header of another medium."""
-        lender_id = lender._names.media_id(lender.kind)
+        lender_id = lender.media_id
         header_bytes = lender.header_bytes
         header = parse_header(header_bytes)
         laid = self._place.spool / f"{self._names.media_id('laid')}.bytes"
@@ -356,11 +358,11 @@ class MediumFile:
             self._provenance(self._names.media_id("playable"), batch)
 
     def _lay(
-        self, path: Path, origins: Spool, lender: MediumFile, packet_size: int
+        self, path: Path, origins: Spool, lender: Lender, packet_size: int
     ) -> tuple[int, NDArray[np.void]]:
         """Write what the faithful file would be; returns its size and the rows of its packets."""
         size = len(lender.header_bytes)
-        lent = lender._origins.rows()
+        lent = lender.origin_rows()
         head = np.array(lent[lent["file_offset"] < size])
         head["length"] = np.minimum(head["length"], size - head["file_offset"])
         origins.append(head)

@@ -209,6 +209,7 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
+        "late_header",
         "missing",
         "name",
         "packet_size",
@@ -258,6 +259,7 @@ class Medium:
         self._restored = 0
         self._computed: list[RestoredPacket] = []  # as `_salvaged`
         self.source = parts.source
+        self.late_header: HeaderParts | None = None
 
     @property
     def bare(self) -> bool:
@@ -543,6 +545,9 @@ class Medium:
                 verdict=word,
                 reasons=(*endings, *self._reasons(unseen + never_sent, int(loss["hurt"].sum()))),
                 loss=loss,
+                late_header=(self.late_header.data, self.late_header.source)
+                if self.late_header
+                else (b"", ""),
             )
         )
         self._writer = None

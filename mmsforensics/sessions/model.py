@@ -84,6 +84,8 @@ class MediumSummary:
     """Why it is that."""
     loss: NDArray[np.void] = field(default_factory=lambda: np.empty(0, dtype=LOSS))
     """Runs of missing packets, in the order of the file; dtype LOSS."""
+    late_header: tuple[bytes, str] = (b"", "")
+    """A header that a document gave when the packets had long begun without one, and what gave it."""
 
 
 class MediumWriter(Protocol):

@@ -236,6 +236,7 @@ class Stations:
             for lane in lanes:
                 self._advance(lane, wait=False)
                 if lane.player is not None:
+                    self._late_header(lane, lane.player)
                     lane.player.end()
                 self._unclaimed(lane)
         for sessions in self._announced.values():
@@ -314,6 +315,7 @@ class Stations:
                     break
                 if len(headers) > 1:
                     self._ambiguous(lane, stream_id, headers, message)
+                self._late_header(lane, player)
                 player.begin(stream_id, headers[0] if len(headers) == 1 else None, message.at)
             if isinstance(message, MsbPackets):
                 player.play(message)
@@ -334,6 +336,13 @@ class Stations:
         if len(headers) > 1:
             headers = _different(h for s in ours for h in s.headers(stream_id & FORMAT_ID)) or headers
         return headers
+
+    def _late_header(self, lane: Lane, player: MsbPlayer) -> None:
+        """Give the entry that ends the header that came too late for it."""
+        headers = self._headers(lane, player.stream_id) if player.stream_id >= 0 else []
+        if len(headers) == 1:
+            player.flush()  # the first packets may still wait for those that they have overtaken
+            player.story.late_header(headers[0])
 
     def _ambiguous(self, lane: Lane, stream_id: int, headers: list[HeaderParts], message: Heard) -> None:
         if lane.story is not None:

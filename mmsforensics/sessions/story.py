@@ -199,6 +199,11 @@ class Story:
         self.advance("AsfHeader")
         self._tell_header(at, {"from": header.source} if header.source else {})
 
+    def late_header(self, header: HeaderParts) -> None:
+        """Take a header for the medium that is open, if that began without one."""
+        if self.medium is not None and self.medium.bare:
+            self.medium.late_header = header
+
     def restored(self, packet: RestoredPacket) -> None:
         """Take a media packet that was computed from parity."""
         if self.medium is not None:

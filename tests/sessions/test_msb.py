@@ -398,6 +398,22 @@ def test_a_station_file_fetched_over_http_gives_the_header_whenever_it_comes(fil
     assert deep(case) == []
 
 
+def test_a_station_file_that_comes_too_late_makes_the_packets_playable(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmsforensics.sessions.stations.HELD_LIMIT", 20_000)
+    sent = sender.entry(film, FORMAT)
+    nsc = sender.station_file([(FORMAT, film.header)])
+    frames = interleaved(
+        sender.frames([s.datagram for s in sent]), fetched(nsc, start_ns=sender.START + 10**11)
+    )
+    case = mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames)], out=tmp_path / "case")
+    assert files(case, "packets") == [b"".join(s.asf for s in sender.media(sent))]
+    (playable,) = rows(case, "media", kind="playable")
+    assert playable["header_from"] == "http://192.0.2.80/station.nsc, Format1 (Format ID 0x39E)"
+    assert (playable["header_proof"], playable["packets"]) == ("station file", len(film.packets))
+    assert samples(case.path / playable["path"]) == samples_of(film)
+    assert deep(case) == []
+
+
 def test_fragmented_datagrams_lead_to_their_fragments(tmp_path, film, station):
     """Packets larger than a frame: each datagram comes in IP fragments, one of which is lost."""
     big = AsfFile.read(make_asf(tmp_path / "big.wmv", packet_size=3200))
