@@ -33,6 +33,9 @@ from mmsforensics.streams import PIECE
 WINDOW = 256
 """Numbers waited for a datagram that was overtaken: some seconds of a stream."""
 
+LARGEST_LOSS = 1 << 16
+"""Numbers that may be lost in one run: what is further ahead is another numbering."""
+
 REMEMBERED_LOST = 4096
 """Numbers of lost packets kept, so that one that comes yet is told from one that was repeated."""
 
@@ -121,6 +124,11 @@ class MsbOrder:
     def flush(self) -> Settled:
         """Wait for nothing any more."""
         return self._settle(self.newest)
+
+    def goes_on(self, block: DataPackets) -> bool:
+        """Whether the numbers of a block go on from those before, some lost ones left out."""
+        step = (int(block.packets["location"][0]) - self.newest) & 0xFFFFFFFF
+        return self.newest < 0 or step <= LARGEST_LOSS
 
     def _take(self, block: DataPackets) -> None:
         """Put packets to those kept, but for those whose turn is over."""
@@ -310,6 +318,21 @@ class MsbOrder:
             size += length
         self._rows, self._serial = rows, self._serial[which]
         self._data, self._pieces = np.concatenate(parts), np.concatenate(pieces)
+
+
+def rises(block: DataPackets) -> bool:
+    """Whether each packet has a higher number than the one before; parity packets repeat it."""
+    location = np.ascontiguousarray(block.packets["location"])
+    parity = is_parity(block.data, block.packets)
+    step = np.diff(location).view(np.int32)
+    return bool((step >= np.where(parity[1:], 0, 1)).all())
+
+
+def uncounted(block: DataPackets) -> DataPackets:
+    """The media packets of a block whose numbers say nothing of loss."""
+    packets = block.packets[~is_parity(block.data, block.packets)].copy()
+    packets["flags"] = packets["flags"][:1] if len(packets) else 0
+    return replace(block, packets=packets, ordered=True)
 
 
 def is_parity(data: NDArray[np.uint8], rows: NDArray[np.void]) -> NDArray[np.bool_]:

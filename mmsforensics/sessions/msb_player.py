@@ -3,6 +3,8 @@
 Rules of this file:
 
 * an entry is what has one wStreamID; its header is known before its first packet is played, or it has none;
+* over TCP nothing is put in order: numbers that begin anew are those of another content, and of packets whose
+  numbers do not rise none is left out;
 * what parity restored goes to the medium apart from what was seen, and what became of all packets is told
   once, at the end of the entry.
 """
@@ -14,7 +16,7 @@ from dataclasses import asdict, replace
 from mmsforensics.protocols import CutPacket, MsbPackets
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions.media import HeaderParts
-from mmsforensics.sessions.msb_order import MsbOrder, Settled
+from mmsforensics.sessions.msb_order import MsbOrder, Settled, rises, uncounted
 from mmsforensics.sessions.story import Story
 
 
@@ -33,6 +35,7 @@ class MsbPlayer:
         self.stream_id = -1
         """wStreamID of the entry at hand, -1 before the first."""
         self._window = window
+        self._header: HeaderParts | None = None
         self._order: MsbOrder | None = None
         self._at: At | None = None
 
@@ -43,7 +46,7 @@ class MsbPlayer:
             self.story.given_header(header, at)
         else:
             self.story.close_medium(follows=True)
-        self.stream_id = stream_id
+        self.stream_id, self._header = stream_id, header
         medium = self.story.medium
         self._order = MsbOrder(self._window, medium.packet_size if medium is not None else 0)
 
@@ -52,6 +55,13 @@ class MsbPlayer:
         if self._order is None:
             self.begin(message.stream_id, None, message.at)
         assert self._order is not None
+        if message.block.reliable and not self._order.goes_on(message.block):
+            # The order of TCP is that of sending, whatever the numbers say.
+            self.begin(message.stream_id, self._header, message.at)
+        if message.block.reliable and not rises(message.block):
+            self.flush()
+            self.story.media(uncounted(message.block))
+            return
         self._at = message.at
         self._hand_on(self._order.feed(message.block))
 

@@ -30,7 +30,7 @@ from mmsforensics.sessions.http_session import Exchange, exchange_url
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder
-from mmsforensics.sessions.msb_order import WINDOW
+from mmsforensics.sessions.msb_order import LARGEST_LOSS, WINDOW
 from mmsforensics.sessions.msb_player import MsbPlayer, stream_id_of
 from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.story import Story
@@ -42,10 +42,7 @@ LINKS = 3
 """Packets of one numbering that must follow each other before they are taken for media."""
 
 MOST_LANES = 64
-"""Numberings followed on one flow; hostile traffic alone has more than one or two."""
-
-LARGEST_LOSS = 1 << 16
-"""Numbers that may be lost in one run: what is further ahead is another numbering."""
+"""Numberings followed on one flow, media or not; hostile traffic alone has more than one or two."""
 
 HELD_LIMIT = 16 << 20
 """Bytes of packets that wait for a station file; beyond it they are media without a header."""
@@ -254,14 +251,16 @@ class Stations:
             return near[-1]
         lane = Lane(flow, group, message.stream_id, number, begun=self._heard)
         lanes.append(lane)
-        if len(lanes) > MOST_LANES:
-            self._unclaimed(lanes.pop(0))
+        strays = [lane for lane in lanes if lane.story is None]
+        if len(strays) > MOST_LANES:
+            self._give_up(lanes, strays[0])
         return lane
 
     def _take(self, lanes: list[Lane], lane: Lane, message: Heard, transport: str) -> None:
         lane.queue.append(message)
         self._held += _size(message)
-        if lane.story is None and (lane.packets >= LINKS or self._expected(lanes, lane)):
+        few = sum(other.story is not None for other in lanes) < MOST_LANES
+        if few and lane.story is None and (lane.packets >= LINKS or self._expected(lanes, lane)):
             earlier = _goes_on_from(lanes, lane)
             if earlier is not None:
                 lanes.remove(lane)
@@ -274,8 +273,10 @@ class Stations:
         self._advance(lane)
         if self._held > HELD_LIMIT:
             for others in self._lanes.values():
-                for other in others:
+                for other in list(others):
                     self._advance(other, wait=False)
+                    if other.story is None:
+                        self._give_up(others, other)
 
     def _expected(self, lanes: list[Lane], lane: Lane) -> bool:
         """Whether a station file tells of a numbering, and nothing else on the flow can be that."""
@@ -329,7 +330,8 @@ class Stations:
         """The different headers that are given for a wStreamID at the lane's group."""
         if lane.msbd is not None:
             parts = lane.msbd.headers.get(stream_id)
-            return [parts] if parts is not None else []
+            if parts is not None:
+                return [parts]
         stations = [s for s in self._stations if s.names(lane.group)]
         ours = [s for s in stations if _packed(s.file.text("Multicast Adapter")) == lane.sender.address]
         headers = _different(h for s in stations for h in s.headers(stream_id & FORMAT_ID))
@@ -360,6 +362,12 @@ class Stations:
             lanes.append(lane)
         if lane is not None and lane.story is not None:
             lane.story.tell("MsbBeacon", message.at, {"repeated": message.repeated})
+
+    def _give_up(self, lanes: list[Lane], lane: Lane) -> None:
+        """Let a numbering go that is no session."""
+        lanes.remove(lane)
+        self._held -= sum(_size(message) for message in lane.queue)
+        self._unclaimed(lane)
 
     def _unclaimed(self, lane: Lane) -> None:
         """Count the packets of a numbering that were too few to be media."""

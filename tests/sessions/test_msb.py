@@ -506,6 +506,29 @@ def test_a_stray_number_costs_no_packet(film, station, received):
     assert sender.faithful(film.header, film.packet_size, sent) in files(case)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_packets_do_no_harm(film, station, received, seed):
+    """Headers, error correction data and contents changed anywhere, packets doubled, lost and overtaken."""
+    rng = random.Random(seed)
+    datagrams = []
+    for packet in sender.disturbed(sender.entry(film, FORMAT), seed, lost=0.1, doubled=0.1, shift=5):
+        raw = bytearray(packet.datagram)
+        for _ in range(rng.choice([0, 0, 1, 3])):
+            raw[rng.choice([rng.randrange(12), rng.randrange(len(raw))])] = rng.randrange(256)
+        datagrams.append(bytes(raw[: rng.choice([len(raw)] * 9 + [rng.randrange(len(raw))])]))
+    case = received(datagrams, station((FORMAT, film.header)))
+    assert deep(case) == []
+
+
+def test_numbers_without_end_are_followed_only_so_far(film, received):
+    """Each packet begins a numbering: none is media, all are counted."""
+    asf = film.packets[0]
+    case = received([sender.Sent(i * 100_000, FORMAT, asf).datagram for i in range(300)])
+    assert rows(case, "sessions") == []
+    (capture,) = rows(case, "captures")
+    assert capture["unclaimed_datagrams"] == 300
+
+
 def test_mms_beside_it_is_another_session(film, station, tmp_path):
     asf = make_asf(tmp_path / "other.wmv")
     conversation, _ = transcript({"other.wmv": asf}, None)

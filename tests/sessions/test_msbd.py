@@ -193,6 +193,38 @@ def test_a_multicast_alone_is_a_session_without_header(film, heard):
     assert files(case, "packets") == [b"".join(s.asf for s in sender.media(sent))]
 
 
+@pytest.mark.parametrize(
+    "numbers", [lambda i: 0, lambda i: 1000 - i, lambda i: 7 * i % 30], ids=["one", "down", "any"]
+)
+def test_packets_are_kept_over_tcp_whatever_their_numbers_say(film, heard, numbers):
+    sent = [
+        sender.Sent(numbers(i), 0x12, s.asf)
+        for i, s in enumerate(sender.entry(film, 0x12, span=0, packets=25))
+    ]
+    case = heard(frames_of(sender.session([sent], [film]), server=ENCODER))
+    kept = b"".join(file[len(film.header) :] for file in files(case))
+    assert kept == sender.faithful(b"", film.packet_size, sent)
+    assert deep(case) == []
+
+
+def test_the_header_is_in_a_station_file_where_the_server_says_so(film, tmp_path):
+    sent = sender.entry(film, 0x12)
+    conversation = [
+        ("c", sender.req_connect(sender.MULTICAST)),
+        ("s", sender.res_connect(flags=2, group=GROUP)),
+        ("s", sender.stream_info(0x12, packet_size=film.packet_size)),
+    ]
+    frames = interleaved(
+        frames_of(conversation, server=ENCODER),
+        sender.frames([s.message for s in sent], group=GROUP, start_ns=sender.START + 10**8),
+    )
+    nsc = tmp_path / "station.nsc"
+    nsc.write_bytes(sender.station_file([(0x12, film.header)], group=GROUP))
+    case = mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames), nsc], out=tmp_path / "case")
+    assert files(case) == [sender.faithful(film.header, film.packet_size, sent)]
+    assert [s["transport"] for s in rows(case, "sessions")] == ["msbd"]
+
+
 def test_two_clients_of_one_multicast_have_its_media_once(film, heard):
     sent = sender.entry(film, 0x12)
     one = multicast_session(film, sent)
