@@ -17,6 +17,8 @@ from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
+UDP = 17
+
 
 def plain(value: object) -> object:
     """A field's value as JSON can hold it: bytes in hex, numbers beyond JSON as text."""
@@ -348,7 +350,7 @@ class Story:
         """The word for how the session came out."""
         if self.phase == automaton.FAILED and self.failure:
             return f"failed: {self.failure}"
-        if self.phase == automaton.PLAYING and self.transport == "msb":
+        if self.phase == automaton.PLAYING and self.transport in ("msb", "msbd") and self.proto == UDP:
             return "end not seen"  # a multicast has no word for it
         if self.phase != automaton.PLAYING or not self._closed_by:
             return automaton.OUTCOMES[self.phase]

@@ -3,6 +3,7 @@
 Packets are those of an `AsfFile`. What is returned is what the sender knows that it sent.
 """
 
+import ipaddress
 import random
 import struct
 from dataclasses import dataclass, field
@@ -164,12 +165,14 @@ def faithful(header, packet_size, sent):
 
 
 def frames(datagrams, *, sender=SENDER, group=GROUP, start_ns=START, step_ns=STEP):
-    """Frames of datagrams to a group, as (frame, ts in ns); groups have a MAC of their own [RFC 1112]."""
+    """Frames of datagrams to a group, as (frame, ts in ns); groups have their own MAC [RFC 1112, 2464]."""
     out = []
     for i, data in enumerate(datagrams):
         packet = ip(sender[0], group[0], 17, udp(sender[0], group[0], sender[1], group[1], data))
-        mac = bytes.fromhex("01005e") + bytes([int(b) for b in group[0].split(".")[1:]])
-        mac = bytes([*mac[:3], mac[3] & 0x7F, *mac[4:]])
+        address = ipaddress.ip_address(group[0]).packed
+        mac = b"\x01\x00\x5e" + bytes([address[1] & 0x7F]) + address[2:]
+        if len(address) == 16:
+            mac = b"\x33\x33" + address[-4:]
         out.append((ethernet(packet, src=MAC_A, dst=mac).ljust(60, b"\0"), start_ns + i * step_ns))
     return out
 

@@ -466,6 +466,16 @@ def test_a_datagram_cut_by_the_snapshot_length_is_restored_from_parity(film, sta
     assert deep(case) == []
 
 
+def test_groups_of_ipv6(film, station, received):
+    group, adapter = ("ff3e::8000:1", 0x4A41), ("2001:db8::10", 50000)
+    path = station((FORMAT, film.header), group=group, adapter=adapter[0])
+    sent = sender.entry(film, FORMAT)
+    case = received(sent, path, group=group, sender=adapter)
+    assert files(case) == [sender.faithful(film.header, film.packet_size, sent)]
+    (session,) = rows(case, "sessions")
+    assert (session["client_ip"], session["url"]) == (group[0], "asfm://[ff3e::8000:1]:19009")
+
+
 def test_unicast_is_recognised_by_its_parity(film, station, received):
     path = station((FORMAT, film.header), group=("192.0.2.99", 0x4A41))
     sent = sender.entry(film, FORMAT)

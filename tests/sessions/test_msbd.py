@@ -190,6 +190,7 @@ def test_a_multicast_alone_is_a_session_without_header(film, heard):
     case = heard(sender.frames([s.message for s in sent], group=GROUP))
     (session,) = rows(case, "sessions")
     assert (session["transport"], session["client_ip"]) == ("msbd", GROUP[0])
+    assert session["outcome"] == "end not seen"
     assert files(case, "packets") == [b"".join(s.asf for s in sender.media(sent))]
 
 
