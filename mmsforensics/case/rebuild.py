@@ -104,7 +104,7 @@ def _rebuilt(
     again: Sequence[bytes],
 ) -> str:
     digest = hashlib.sha256()
-    done = from_frames = padding = other = computed = 0
+    done = from_frames = padding = other = computed = reached = 0
     if not path.is_file():
         raise CaseError("cannot be held against its frames: the file is missing")
     with path.open("rb") as file:
@@ -122,7 +122,8 @@ def _rebuilt(
                     continue
                 start, stop = int(at[i]), int(at[i] + part.length[i])
                 if part.kind[i] == "restored":
-                    if not any(here[start:stop].tobytes() in packet for packet in again):
+                    reached = _given_by_parity(here[start:stop].tobytes(), again, reached)
+                    if reached < 0:
                         raise CaseError(f"{stop - start} bytes at {done + start} are not what parity gives")
                     computed += stop - start
                     other -= stop - start
@@ -140,6 +141,12 @@ def _rebuilt(
     said += f", and {padding:,} of padding" if padding else ""
     said += f"; {computed:,} bytes computed again from parity" if computed else ""
     return said + (f"; {other:,} bytes of repairs and index have no frame" if other else "")
+
+
+def _given_by_parity(part: bytes, packets: Sequence[bytes], begin: int) -> int:
+    """Which packet holds some bytes, looked for from `begin` on, as they are nearly in order; -1 if none."""
+    n = len(packets)
+    return next((i for k in range(n) if part in packets[i := (begin + k) % n]), -1)
 
 
 def _restored(
