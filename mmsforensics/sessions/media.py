@@ -13,14 +13,18 @@ from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import (
+    PROVENANCE,
     MediumBlock,
+    Origin,
     bare_block,
     media_rows,
     origins,
     packet_block,
+    restored_block,
     salvaged_block,
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
@@ -55,7 +59,7 @@ BEGUN, SPARSE = 1, 2
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces")
+    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces", "source")
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
@@ -64,6 +68,14 @@ class HeaderParts:
         self.data = b""
         self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
         self.done = False
+        self.source = ""  # what else than the stream it came with
+
+    @classmethod
+    def given(cls, header: bytes, source: str) -> HeaderParts:
+        """A header that a document gave, whole."""
+        parts = cls()
+        parts.data, parts.source, parts.done = header, source, True
+        return parts
 
     @property
     def started(self) -> bool:
@@ -164,7 +176,7 @@ def count_missing(flags, location, state, found):
                 state[3] += 1
             elif step != 0 and state[3] == 0 and not (state[4] and state[0] == 0xFE and sequence == 0):
                 lost = step - 1
-                ahead = here - state[1] - 1
+                ahead = (here - state[1] - 1) & 0xFFFFFFFF
                 while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
                     lost += 256
         if lost:
@@ -182,6 +194,7 @@ class Medium:
     """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
     __slots__ = (
+        "_computed",
         "_counted",
         "_counting",
         "_datagrams",
@@ -195,6 +208,7 @@ class Medium:
         "_next_sequence",
         "_open_hole",
         "_recorder",
+        "_restored",
         "_salvaged",
         "_salvaged_count",
         "_session",
@@ -211,12 +225,14 @@ class Medium:
         "hurt",
         "hurt_since",
         "late",
+        "late_header",
         "missing",
         "name",
         "packet_size",
         "packets",
         "rejected",
         "resends",
+        "source",
         "unsound",
     )
 
@@ -267,6 +283,10 @@ class Medium:
         self._salvaged_count = 0
         self._first_location = -1
         self._datagrams = False
+        self._restored = 0
+        self._computed: list[RestoredPacket] = []  # as `_salvaged`
+        self.source = parts.source
+        self.late_header: HeaderParts | None = None
 
     @property
     def next_sequence(self) -> int:
@@ -325,10 +345,28 @@ class Medium:
         if self._writer is not None:
             self._flush_salvaged(self._writer)
 
+    def restore(self, packet: RestoredPacket) -> None:
+        """Take a packet that was computed from parity; it goes to the playable file alone."""
+        size = self.packet_size
+        room = self._writer is not None or len(self._salvaged) < SALVAGED_WAITING
+        if self.bare or not 0 < len(packet.made.data) <= size or not room:
+            return
+        self._computed.append(packet)
+        self._salvaged.append(restored_block(packet, size, self._salvaged_count * size))
+        self._salvaged_count += 1
+        self._restored += 1
+        for losses in (self._counted, self._uncounted):
+            losses.restored(packet.packet_id, len(packet.made.data), packet.made.payloads)
+        if self._writer is not None:
+            self._flush_salvaged(self._writer)
+
     def _flush_salvaged(self, writer: MediumWriter) -> None:
         for block in self._salvaged:
             writer.salvage(block)
+        for packet in self._computed:
+            writer.restored(packet)
         self._salvaged.clear()
+        self._computed.clear()
 
     @property
     def _by_sequence(self) -> bool:
@@ -346,7 +384,9 @@ class Medium:
 
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
-        if block.reliable:
+        if block.ordered:
+            self._datagrams |= not block.reliable
+        if block.reliable or block.ordered:
             self._append(block.packets, block)
             return
         if self._counting[0] == -1:
@@ -416,12 +456,14 @@ class Medium:
         return self._writer
 
     def _begin(self, kind: MediumKind) -> MediumWriter:
-        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind)
+        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind, self.source)
         if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = origins(
-                starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces
+            provenance = (
+                origins(starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces)
+                if len(starts)
+                else np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
             )
             writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
@@ -580,6 +622,9 @@ class Medium:
                 verdict=word,
                 reasons=(*endings, *self._reasons(unseen + never_sent, int(loss["hurt"].sum()))),
                 loss=loss,
+                late_header=(self.late_header.data, self.late_header.source)
+                if self.late_header
+                else (b"", ""),
             )
         )
         self._writer = None
@@ -621,6 +666,11 @@ class Medium:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
         if self.resends.packets:
             yield Reason("asked again", self.resends.told(), self.resends.packets)
+        if self._restored:
+            text = (
+                f"{self._restored} packets that were not seen are computed from parity: in the playable file"
+            )
+            yield Reason("packets restored", text, self._restored)
         yield from hurt_reasons(hurt)
         yield from hole_reasons(self._holes)
         if self._open_hole:

@@ -25,7 +25,9 @@ from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.order import Heard, cut_at_commands
+from mmsforensics.sessions.stations import Station, Stations, is_multicast
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
@@ -66,7 +68,9 @@ class Reader(Interface):
 class SessionRoom:
     """Turns the packets of wanted flows into sessions."""
 
-    def __init__(self, recorder: Recorder, policy: Policy = Policy.FIRST) -> None:
+    def __init__(
+        self, recorder: Recorder, policy: Policy = Policy.FIRST, stations: Iterable[Station] = ()
+    ) -> None:
         self._recorder = recorder
         self._policy = policy
         self._watches: dict[int, FlowWatch] = {}
@@ -83,6 +87,8 @@ class SessionRoom:
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[tuple[Flow, Endpoint, Datagram, bool]] = []  # and whether a session knows
+        self._udp_protocols: dict[int, Protocol] = {}
+        self._stations = Stations(recorder, self._new_story, self._carries_multicast, stations)
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -128,6 +134,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         self._adopt()
+        self._stations.finish()
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -151,6 +158,11 @@ class SessionRoom:
         if story not in stories:
             stories.append(story)
 
+    def _carries_multicast(self, flow: Flow, group: Endpoint, story: Story) -> None:
+        """Note that a flow to a group belongs to a session; the group stands for the client."""
+        self._carries(flow.uid, story)
+        self._seen_as[flow.uid] = (story.transport, group)
+
     def _forget(self, uid: int) -> None:
         connection = self._connections.pop(uid, None)
         if connection is not None and connection.protocol is not None:
@@ -173,7 +185,10 @@ class SessionRoom:
             datagrams = Datagrams(data, pieces, rows["payload_wire"][mine])
             uid = _udp_key(packets.flow, side)
             if uid not in self._udp_decoders:
-                self._udp_decoders[uid] = DATAGRAM_DECODERS[recognise_datagrams(datagrams)]()
+                receiver = packets.flow.b if side == 0 else packets.flow.a
+                spoken = recognise_datagrams(datagrams, multicast=is_multicast(receiver.address))
+                self._udp_decoders[uid] = DATAGRAM_DECODERS[spoken]()
+                self._udp_protocols[uid] = spoken
             for message in self._udp_decoders[uid].feed(datagrams, "server"):
                 heard.append((message.at.frame, len(heard), uid, message))
             self._udp_flows[uid] = (
@@ -186,7 +201,9 @@ class SessionRoom:
         heard.sort(key=lambda h: h[:3])
         control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
-            if uid < 0:
+            if uid < 0 and self._udp_protocols[uid] in (Protocol.MSB, Protocol.MSBD):
+                self._stations.hear(*self._udp_flows[uid], message, self._udp_protocols[uid].value)
+            elif uid < 0:
                 if control and self._held:
                     self._claim_held()
                 control = False
@@ -211,6 +228,8 @@ class SessionRoom:
         client, server, first_frame = connection.client, connection.server, connection.flow.first_frame
         if connection.protocol is Protocol.MMS:
             return self._mms_session(uid, self._new_story(client, server, first_frame))
+        if connection.protocol is Protocol.MSBD:
+            return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
         return HttpSessions(client, server, first_frame, self._find_story, self._document)
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
@@ -220,6 +239,7 @@ class SessionRoom:
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
+        self._stations.document(document)
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)

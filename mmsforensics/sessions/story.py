@@ -20,9 +20,12 @@ from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
+
+UDP = 17
 
 
 def plain(value: object) -> object:
@@ -182,13 +185,17 @@ class Story:
             self.entry_ended = late
             self.medium = self._medium(self.parts)
             self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(here, {})
+
+    def _tell_header(self, at: At, more: Mapping[str, object]) -> None:
         assert self.medium is not None
         header = self.medium.header
-        self.advance("AsfHeader")
         self.tell(
             "AsfHeader",
-            here,
+            at,
             {
+                **more,
                 "size": len(self.medium.header_bytes),
                 "packet_size": header.packet_size,
                 "streams": len(header.streams),
@@ -196,6 +203,25 @@ class Story:
                 "problems": [f"{p.expected}; found {p.found}" for p in header.problems],
             },
         )
+
+    def given_header(self, header: HeaderParts, at: At) -> None:
+        """Begin a medium whose header came apart from it, whole."""
+        self.close_medium(follows=True)
+        name = self.content_name or self.url
+        self.medium = Medium(self.recorder, self.number, header, name, self.packet_size_hint)
+        self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(at, {"from": header.source} if header.source else {})
+
+    def late_header(self, header: HeaderParts) -> None:
+        """Take a header for the medium that is open, if that began without one."""
+        if self.medium is not None and self.medium.bare:
+            self.medium.late_header = header
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Take a media packet that was computed from parity."""
+        if self.medium is not None:
+            self.medium.restore(packet)
 
     def lacks_header(self, block: DataPackets) -> bool:
         """Whether no header is known of the packets of a block, and none begins in it."""
@@ -379,6 +405,8 @@ class Story:
         """The word for how the session came out."""
         if self.phase == automaton.FAILED and self.failure:
             return f"failed: {self.failure}"
+        if self.phase == automaton.PLAYING and self.transport in ("msb", "msbd") and self.proto == UDP:
+            return "end not seen"  # a multicast has no word for it
         if self.phase != automaton.PLAYING or not self._closed_by:
             return automaton.OUTCOMES[self.phase]
         _, side, reason = min(self._closed_by)

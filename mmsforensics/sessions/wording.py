@@ -51,6 +51,21 @@ TEMPLATES: dict[str, str] = {
     "WmspPacketPair": "$P: packet pair",
     "WmspPipelineTest": "$T: pipeline test",
     "WmspMetadata": "$M: {text}",
+    "MSB_MSG_REQ_PING": "server asks whether the client is there",
+    "MSB_MSG_RES_PING": "client answers a ping",
+    "MSB_MSG_REQ_STREAMINFO": "client asks about the stream",
+    "MSB_MSG_RES_STREAMINFO": "server describes stream {wStreamId}: {title!r}, header of {cbHeader} bytes, "
+    "{hr_name}",
+    "MSB_MSG_IND_STREAMINFO": "server announces stream {wStreamId}: {title!r}, header of {cbHeader} bytes, "
+    "{hr_name}",
+    "MSB_MSG_REQ_CONNECT": "client asks for channel {szChannel}, flags {dwFlags}",
+    "MSB_MSG_RES_CONNECT": "server: {hr_name}; group {sin_addr}, port {sin_port}",
+    "MSB_MSG_IND_EOS": "server: end of stream, {hr_name}",
+    "MsbBeacon": "sender is there, {repeated} beacons",
+    "MsbErrorCorrection": "{parity} parity packets: {restored} packets restored, {beyond_repair} cycles "
+    "beyond repair; {repeated} packets repeated, {late} too late",
+    "StationFile": "station file: {name} at {address}, port {port}",
+    "StationsDisagree": "station files give different headers for stream {wStreamID}: none is taken",
     "PacketPair": "packet-pair probe, {packets} packets",
     "Gap": "{length} bytes of the stream were not captured",
     "OverlapConflict": "{length} bytes were sent twice, differently; those of frame {kept_frame} were kept",
