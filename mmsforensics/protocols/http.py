@@ -6,6 +6,9 @@ Rules of this file:
   application/octet-stream for everything];
 * both directions of a connection are one decoder: whether a response has a body depends on its request.
   Feed the client's bytes of a stretch of time before the server's;
+* behind a CONNECT that was granted HTTP is expected to go on: what passes through the tunnel is read as if the
+  proxy were the server [RFC 9110 9.3.6];
+* media that a request carries are those of push distribution [MS-WMHTTP], or none;
 * a hole in a body is handed on as a hole; a hole over a message's end is followed by a search for the
   next start line.
 """
@@ -33,7 +36,7 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_framing
-from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
+from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed, looks_pushed
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
 MAX_HEAD = 65536
@@ -54,6 +57,9 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"\s*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _CHUNK_RESYNC = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 
+PUSH_START = "application/x-wms-pushstart"
+"""Content-Type of a request whose body is framed media [MS-WMHTTP 2.2.1.1.2]."""
+
 _State = Literal["head", "body", "until close", "chunk head", "chunk", "trailer", "lost"]
 
 
@@ -73,6 +79,7 @@ class _Side:
         "inferred",
         "left",
         "number",
+        "pushes",
         "refused",
         "sniffed",
         "state",
@@ -91,6 +98,7 @@ class _Side:
         self.number = -1
         self.answered = 0  # final responses so far
         self.body_open = False  # whether a body has begun and not been finished
+        self.pushes = False  # whether the head of the body says that it is framed media
         self.refused = 0  # bytes at the head of the buffer that were taken for a message and are none
         self.body_length = 0
         self.body_holes = 0
@@ -275,12 +283,14 @@ class HttpDecoder:
         """How the body is delimited [RFC 9112 6.3]."""
         side.body_length, side.body_holes, side.left = 0, 0, 0
         side.sniffed, side.wmsp = "", None
+        side.pushes = message.header("content-type").lower().startswith(PUSH_START)
         coding = message.header("transfer-encoding").lower()
         length = message.header("content-length").split(",")[0].strip()
         side.state = "head"
         if isinstance(message, Response):
             method = self._methods[message.number] if message.number < len(self._methods) else "GET"
-            if method == "HEAD" or message.status in (204, 304) or message.status < 200:
+            tunnel = method == "CONNECT" and message.status < 300
+            if method == "HEAD" or message.status in (204, 304) or message.status < 200 or tunnel:
                 return
         if "chunked" in coding:
             side.state = "chunk head"
@@ -413,12 +423,13 @@ class HttpDecoder:
             return
         data = side.buffer.data[:n]
         if not side.sniffed:
-            framed = looks_framed(data[:2].tobytes())
-            if framed is None:
-                framed = True
-            side.sniffed = "wmsp" if framed and side.direction == "server" else "plain"
-            if side.sniffed == "wmsp":
-                side.wmsp = WmspDecoder(side.direction)
+            if side.direction == "server":
+                framed = looks_framed(data[:2].tobytes()) is not False
+            else:
+                framed = side.pushes or looks_pushed(data[:16].tobytes())
+            side.sniffed = "wmsp" if framed else "plain"
+            if framed:
+                side.wmsp = WmspDecoder(side.direction, pushed=side.direction == "client")
         pieces = slice_pieces(side.buffer.pieces, side.buffer.offset, n)
         pieces["offset"] += side.body_length - side.buffer.offset
         offset = side.body_length

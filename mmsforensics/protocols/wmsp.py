@@ -1,6 +1,10 @@
-"""MMS over HTTP (MS-WMSP): the ``$`` framing of an HTTP body.
+"""MMS over HTTP (MS-WMSP) and push distribution (MS-WMHTTP): the ``$`` framing of an HTTP body.
 
 Rules of this file:
+
+* in push distribution nothing stands between framing header and payload, $C carries the new header behind
+  its Reason, and $F is filling [MS-WMHTTP 2.2.3]; its packets have no numbers. Some encoders push with the
+  Data headers of MS-WMSP: which it is, the first packet tells;
 
 * a packet's length stands in its framing header, but for $P, whose length field is wrong for the first
   and third of the three [2.2.3.7]; its real length is checked against what follows;
@@ -10,7 +14,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.protocols.cut import DATA_HEADER, CutUnit
 from mmsforensics.protocols.messages import (
+    DATA_PACKET,
     At,
     CutPacket,
     DataPackets,
@@ -30,7 +36,7 @@ from mmsforensics.protocols.messages import (
     WmspPacket,
 )
 from mmsforensics.protocols.mms import data_packets
-from mmsforensics.streams import locate
+from mmsforensics.streams import locate, spans
 
 FRAMING_HEADER = 4
 """B and Frame, PacketID, PacketLength [2.2.3.1.1]."""
@@ -41,25 +47,65 @@ PACKET_PAIR_PAYLOAD = 504
 PACKET_PAIR_LAST = 1048
 """Payload of the third $P, plus Reason [2.2.3.7]."""
 
-PACKET_IDS = b"CDEHMPT"
+PACKET_IDS: dict[str, str] = {
+    "C": "2.2.3.2",
+    "D": "2.2.3.3",
+    "E": "2.2.3.4",
+    "H": "2.2.3.5",
+    "M": "2.2.3.6",
+    "P": "2.2.3.7",
+    "T": "2.2.3.8",
+}
+"""PacketID and its section of MS-WMSP."""
+
+PUSH_IDS: dict[str, str] = {"C": "2.2.3.2", "D": "2.2.3.3", "E": "2.2.3.4", "F": "2.2.3.5", "H": "2.2.3.6"}
+"""PacketID and its section of MS-WMHTTP."""
+
 DATA_IDS = b"DHM"
+
+COUNTED_IDS = "EF"
+"""Packets that are one message however often they come in a row."""
+
+REASON = 4
+"""Bytes of the Reason of $C and $E [2.2.3.1.1]."""
 
 PROOF = 3
 
-_IS_ID = np.zeros(256, dtype=np.bool_)
-_IS_ID[list(PACKET_IDS)] = True
+ASF_HEADER = b"\x30\x26\xb2\x75"
+"""First bytes of the Header Object's GUID [ASF 10.1]."""
+
+TELLING = FRAMING_HEADER + DATA_HEADER + len(ASF_HEADER)
+"""Bytes of a pushed body that tell its framing."""
+
+
+def _table(ids: dict[str, str]) -> NDArray[np.bool_]:
+    table = np.zeros(256, dtype=np.bool_)
+    table[[ord(i) for i in ids]] = True
+    return table
+
+
+_IS_ID = _table(PACKET_IDS)
+_IS_PUSH_ID = _table(PUSH_IDS)
 
 
 def looks_framed(first: bytes) -> bool | None:
     """Whether a body begins with WMSP framing; None when more bytes are needed to say."""
     if len(first) < 2:
         return None if not first or first[0] & 0x7F == 0x24 else False
-    return first[0] & 0x7F == 0x24 and first[1] in PACKET_IDS
+    return bool(first[0] & 0x7F == 0x24 and _IS_ID[first[1]])
 
 
 @njit(cache=True, nogil=True)
-def walk(data, is_id):
+def walk(data, is_id, data_header):
     """Cut bytes into packets; stops before a $P.
+
+    Parameters
+    ----------
+    data : ndarray of uint8
+    is_id : ndarray of bool, shape (256,)
+        Which bytes are a PacketID.
+    data_header : int
+        Least size of a packet that carries data.
 
     Returns
     -------
@@ -86,7 +132,7 @@ def walk(data, is_id):
         pid = data[at + 1]
         size = np.int64(data[at + 2]) | (np.int64(data[at + 3]) << 8)
         data_bearing = pid == 0x44 or pid == 0x48 or pid == 0x4D
-        if (data[at] & 0x7F) != 0x24 or not is_id[pid] or (data_bearing and size < 8):
+        if (data[at] & 0x7F) != 0x24 or not is_id[pid] or (data_bearing and size < data_header):
             need = np.int64(-1)
             break
         if pid == 0x50:
@@ -139,6 +185,76 @@ def resync(data, proof, final):
     return -1
 
 
+@njit(cache=True, nogil=True)
+def resync_push(data, proof, final):
+    """Position of the first pushed packet of a chain of `proof` packets, or -1; `final` as in `resync`.
+
+    What carries data must begin as an ASF packet with error correction data does [ASF 5.2.1], or as a header;
+    filling is zeros. Chance lays three such packets at one of some 2^72 places, two at one of 2^48.
+    """
+    for begin in range(len(data) - 4):
+        at = begin
+        links = 0
+        while links < proof:
+            left = len(data) - at
+            if left < 7:
+                if final and links >= 2 and (left <= 0 or data[at] == 0x24):
+                    return begin
+                break
+            pid = data[at + 1]
+            size = np.int64(data[at + 2]) | (np.int64(data[at + 3]) << 8)
+            if data[at] != 0x24:
+                break
+            if pid == 0x44:
+                if data[at + 4] != 0x82 or data[at + 5] != 0 or data[at + 6] != 0:
+                    break
+            elif pid == 0x45:
+                if size != 4:
+                    break
+            elif pid == 0x46:
+                if size > 0 and data[at + 4] != 0:
+                    break
+            elif not (pid == 0x48 and data[at + 4] == 0x30 and data[at + 5] == 0x26 and data[at + 6] == 0xB2):
+                break
+            links += 1
+            at += 4 + size
+        if links == proof:
+            return begin
+    return -1
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What sets the framing of a protocol apart."""
+
+    is_id: NDArray[np.bool_]
+    data_header: int
+    """Bytes between framing header and payload of a packet that carries data."""
+    resync: Callable[..., int]
+    """Finds the first packet of a chain: ``(data, proof, final)``."""
+
+
+WMSP = Framing(_IS_ID, DATA_HEADER, resync)
+"""MS-WMSP 2.2.3: a Data header stands before each payload."""
+
+PUSH = Framing(_IS_PUSH_ID, 0, resync_push)
+"""MS-WMHTTP 2.2.3."""
+
+
+def pushed_framing(first: bytes) -> Framing:
+    """Which framing a pushed body has, by its first `TELLING` bytes."""
+    kind, inner = first[1:2], first[FRAMING_HEADER + DATA_HEADER :]
+    if kind == b"H":
+        return WMSP if first[FRAMING_HEADER:TELLING].find(ASF_HEADER) == DATA_HEADER else PUSH
+    sizes_agree = first[2:4] == first[FRAMING_HEADER + 6 : FRAMING_HEADER + 8]
+    return WMSP if kind == b"D" and sizes_agree and inner[:1] == b"\x82" else PUSH
+
+
+def looks_pushed(first: bytes) -> bool:
+    """Whether the body of a request begins with a pushed ASF header."""
+    return first[:2] == b"$H" and ASF_HEADER in (first[4:8], first[12:16])
+
+
 def find(data: NDArray[np.uint8]) -> int:
     """Position of the first packet of a chain that proves itself, or -1."""
     return int(resync(data, PROOF, False))
@@ -146,12 +262,12 @@ def find(data: NDArray[np.uint8]) -> int:
 
 def whole(data: NDArray[np.uint8]) -> tuple[int, int]:
     """Bytes of the whole packets at the begin, and what follows them: the `need` of `walk`."""
-    _, _, _, end, need = walk(data, _IS_ID)
+    _, _, _, end, need = walk(data, _IS_ID, DATA_HEADER)
     return int(end), int(need)
 
 
 class WmspDecoder:
-    """Decodes the framed body of one response."""
+    """Decodes the framed body of one response, or of one request that pushes."""
 
     __slots__ = (
         "_beheaded",
@@ -159,14 +275,16 @@ class WmspDecoder:
         "_cut",
         "_cut_kind",
         "_direction",
+        "_framing",
         "_lost",
         "_pairs",
         "_pending",
         "_skip",
     )
 
-    def __init__(self, direction: Direction, *, from_start: bool = True) -> None:
+    def __init__(self, direction: Direction, *, from_start: bool = True, pushed: bool = False) -> None:
         self._direction: Direction = direction
+        self._framing: Framing | None = None if pushed else WMSP  # None: not known yet
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a packet hurt by a hole that are still to come
         self._cut: CutUnit | None = None  # that packet, when it carries a Data packet
@@ -179,8 +297,23 @@ class WmspDecoder:
     def feed(self, offset: int, data: NDArray[np.uint8], pieces: NDArray[np.void]) -> Iterator[Message]:
         """Take the next bytes of the body; `offset` and `pieces` are in its coordinates."""
         self._buffer.append(offset, data, pieces)
-        yield from self._decode(final=False)
+        if self._framing is not None or len(self._buffer.data) >= TELLING:
+            yield from self._decode(final=False)
         self._buffer.settle()
+
+    @property
+    def _kind(self) -> Framing:
+        """The framing, told by what has come."""
+        if self._framing is None:
+            self._framing = pushed_framing(self._buffer.data[:TELLING].tobytes())
+        return self._framing
+
+    def _walk(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int, int]:
+        kind = self._kind
+        start, length, packet_id, end, need = walk(self._buffer.data, kind.is_id, kind.data_header)
+        return start, length, packet_id, int(end), int(need)
 
     def gap(self, at: At, length: int) -> Iterator[Message]:
         """Take note of a hole in the body."""
@@ -195,7 +328,7 @@ class WmspDecoder:
                 self._beheaded = 1
             self._skip -= min(self._skip, length)
         elif len(buffer.data) and not self._lost:
-            need = int(walk(buffer.data, _IS_ID)[4])
+            need = self._walk()[4]
             cut = 1
             self._begin_cut(need)
             if need >= len(buffer.data) + length:
@@ -236,13 +369,16 @@ class WmspDecoder:
         """Keep what is there of the packet at the head of the buffer, if it carries a Data packet."""
         buffer = self._buffer
         if size > 0 and buffer.data[1] in DATA_IDS:
-            self._cut = CutUnit(buffer.offset, size, FRAMING_HEADER + DATA_HEADER)
+            self._cut = CutUnit(buffer.offset, size, FRAMING_HEADER + self._kind.data_header)
             self._cut.add(buffer.offset, buffer.data, buffer.pieces)
             self._cut_kind = cast(Literal["D", "H", "M"], chr(buffer.data[1]))
 
     def _cut_packet(self) -> Iterator[CutPacket]:
         """Hand on the packet that holes have hurt: no more of it will come."""
-        packet = self._cut.packet(self._direction, self._cut_kind) if self._cut is not None else None
+        number = 0 if self._framing is PUSH else None  # pushed packets have none
+        packet = None
+        if self._cut is not None:
+            packet = self._cut.packet(self._direction, self._cut_kind, location=number)
         self._cut = None
         if packet is not None:
             yield packet
@@ -260,7 +396,7 @@ class WmspDecoder:
                     return
                 yield from self._cut_packet()
             if self._lost:
-                found = int(resync(buffer.data, PROOF, final))
+                found = int(self._kind.resync(buffer.data, PROOF, final))
                 if found < 0:
                     tail = 0 if final else min(len(buffer.data), PROOF * 65540)
                     if len(buffer.data) > tail:
@@ -271,9 +407,9 @@ class WmspDecoder:
                 self._lost = False
                 self._beheaded = 0
             data, base = buffer.data, buffer.offset
-            start, length, packet_id, end, need = walk(data, _IS_ID)
+            start, length, packet_id, end, need = self._walk()
             yield from self._packets(data, base, start, length, packet_id)
-            buffer.consume(int(end))
+            buffer.consume(end)
             if need == -2:
                 if not (yield from self._packet_pair(final=final)):
                     return
@@ -326,39 +462,75 @@ class WmspDecoder:
     ) -> Iterator[Message]:
         if not len(start):
             return
-        pieces = self._buffer.pieces
         for part in np.split(np.arange(len(start)), np.flatnonzero(packet_id[1:] != packet_id[:-1]) + 1):
             kind = chr(int(packet_id[part[0]]))
-            if kind != "E" and self._pending is not None:
+            if self._pending is not None and kind != self._pending.kind:
                 yield self._pending
                 self._pending = None
             if packet_id[part[0]] in DATA_IDS:
-                packets = data_packets(data, base, start[part] + FRAMING_HEADER, length[part], pieces)
-                yield DataPackets(
-                    at=self._at(self._buffer, int(start[part[0]]), int(length[part[0]]) + 4),
-                    kind=cast(Literal["D", "H", "M"], kind),
-                    packets=packets,
-                    data=data,
-                    base=base,
-                    pieces=pieces,
-                )
+                yield self._data(kind, data, base, start[part], length[part])
                 continue
             for i in part:
                 yield from self._control(kind, data, int(start[i]), int(length[i]))
+                if kind == "C" and length[i] > REASON and self._framing is PUSH:
+                    yield self._data("H", data, base, start[[i]] + REASON, length[[i]] - REASON)
+
+    def _data(
+        self,
+        kind: str,
+        data: NDArray[np.uint8],
+        base: int,
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+    ) -> DataPackets:
+        """The packets of one kind whose framing headers stand at `start`."""
+        pieces = self._buffer.pieces
+        inner = start + FRAMING_HEADER
+        if self._framing is PUSH:
+            packets = pushed_packets(kind, base, inner, length, pieces)
+        else:
+            packets = data_packets(data, base, inner, length, pieces)
+        return DataPackets(
+            at=self._at(self._buffer, int(start[0]), int(length[0]) + FRAMING_HEADER),
+            kind=cast(Literal["D", "H", "M"], kind),
+            packets=packets,
+            data=data,
+            base=base,
+            pieces=pieces,
+            at_once=int(np.count_nonzero(data[start] & 0x80)),
+        )
 
     def _control(self, kind: str, data: NDArray[np.uint8], start: int, length: int) -> Iterator[Message]:
-        at = self._at(self._buffer, start, length + 4)
+        at = self._at(self._buffer, start, length + FRAMING_HEADER)
         reason = None
-        if length >= 4:
+        if length >= REASON and kind != "F":
             reason = int.from_bytes(data[start + 4 : start + 8].tobytes(), "little")
         packet = WmspPacket(at=at, kind=kind, reason=reason)
-        if kind != "E":
+        if kind not in COUNTED_IDS:
             yield packet
             return
         before = self._pending
         if before is not None and before.reason == reason:
-            self._pending = WmspPacket(at=before.at, kind="E", reason=reason, repeated=before.repeated + 1)
+            self._pending = WmspPacket(at=before.at, kind=kind, reason=reason, repeated=before.repeated + 1)
             return
         if before is not None:
             yield before
         self._pending = packet
+
+
+def pushed_packets(
+    kind: str,
+    base: int,
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+    pieces: NDArray[np.void],
+) -> NDArray[np.void]:
+    """Rows of dtype DATA_PACKET for payloads without Data headers; who reads them numbers them.
+
+    A header is whole in one packet [MS-WMHTTP 2.2.3.6]: its AFFlags are those of an only part.
+    """
+    out = np.zeros(len(start), dtype=DATA_PACKET)
+    out["start"], out["size"] = start, size
+    out["flags"] = 0x0C if kind == "H" else 0
+    out["first_frame"], out["frame"], out["ts"] = spans(start + base, np.maximum(size, 1), pieces)
+    return out
