@@ -18,14 +18,21 @@ REDIRECTED = "redirected"
 
 TRANSITIONS: dict[str, dict[str, str]] = {
     "ReportOpenFile": {BEGUN: OPENED, FAILED: OPENED},
-    "AsfHeader": {BEGUN: DESCRIBED, OPENED: DESCRIBED},
-    "Media": {BEGUN: PLAYING, OPENED: PLAYING, DESCRIBED: PLAYING, STOPPED: PLAYING, COMPLETED: PLAYING},
+    "AsfHeader": {BEGUN: DESCRIBED, OPENED: DESCRIBED, FAILED: DESCRIBED},
+    "Media": {
+        BEGUN: PLAYING,
+        OPENED: PLAYING,
+        DESCRIBED: PLAYING,
+        STOPPED: PLAYING,
+        COMPLETED: PLAYING,
+        FAILED: PLAYING,
+    },
     "StopPlaying": {PLAYING: STOPPED},
     "CloseFile": {PLAYING: STOPPED},
     "EndOfStream": {PLAYING: COMPLETED},
     "EndOfEntry": {},
     "Failure": {BEGUN: FAILED, OPENED: FAILED, DESCRIBED: FAILED, PLAYING: FAILED},
-    "Redirect": {BEGUN: REDIRECTED, OPENED: REDIRECTED},
+    "Redirect": {BEGUN: REDIRECTED, OPENED: REDIRECTED, DESCRIBED: REDIRECTED, FAILED: REDIRECTED},
 }
 """Event: {phase: next phase}. `Media` is a media packet, `EndOfStream` the server's word that it has sent
 everything, `EndOfEntry` that another entry of a playlist follows, `Failure` a failed hr or status."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
-from mmsforensics.protocols.messages import At
+from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
+from mmsforensics.sessions.push import PushedNumbers
 from mmsforensics.sessions.verdict import REASONS, Reason
+from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
@@ -80,6 +83,22 @@ class Story:
         """Where the client stopped, if nothing was sent since."""
         self.media_wait = False
         """Whether media have come that wait for their header."""
+        self.media_side: Direction = "server"
+        """Who sends the media."""
+        self.asked = ""
+        """The URL by which other connections are joined."""
+        self.connections: set[int] = set()
+        """First frames of the connections that are part of it."""
+        self.tokens: set[str] = set()
+        """Numbers by which client and server name it."""
+        self.challenged = False
+        """Whether the client was asked last who it is."""
+        self.carried_by = 0
+        """First frame of the connection that carries the media, 0 before there are any."""
+        self.flowing = False
+        """Whether media came on it, and it has not ended."""
+        self.selection = Selection()
+        self.pushed = PushedNumbers()
         self._incarnation = -1  # of the media that came last
 
     def saw(self, at: At) -> None:
@@ -138,15 +157,21 @@ class Story:
                     {**where, "side": at.direction, "reason": message.reason, "bytes_left": message.left},
                 )
 
+    def carry(self, first_frame: int) -> None:
+        """Take note that media come on a connection, which may go on with what another one carried."""
+        before, self.carried_by = self.carried_by, first_frame
+        if self.medium is not None and before not in (0, first_frame):
+            self.medium.new_play()
+
     def _hole(self, message: Hole | Malformed) -> None:
-        """Tell the medium; what the client sent is none of it."""
-        if self.medium is not None and message.at.direction == "server":
+        """Tell the medium; what the other side sent is none of it."""
+        if self.medium is not None and message.at.direction == self.media_side:
             self.medium.hole(message)
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a media packet that a hole has hurt."""
         if self.medium is not None:
-            self.medium.cut(packet)
+            self.medium.cut(packet if self.medium.numbered else replace(packet, location=self.pushed.next))
 
     def header_part(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
         """Take a part of a header. Returns False when the packet can't be one."""
@@ -169,6 +194,7 @@ class Story:
             self.medium = Medium(
                 self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
             )
+            self.medium.numbered = self.transport != "push"
             self.new_content = False
         assert self.medium is not None
         header = self.medium.header
