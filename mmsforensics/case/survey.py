@@ -109,7 +109,12 @@ class _Found:
         """See `Recorder`."""
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """See `Recorder`."""
 

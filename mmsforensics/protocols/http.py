@@ -6,8 +6,8 @@ Rules of this file:
   application/octet-stream for everything];
 * both directions of a connection are one decoder: whether a response has a body depends on its request.
   Feed the client's bytes of a stretch of time before the server's;
-* behind a CONNECT that was granted HTTP is expected to go on: what passes through the tunnel is read as if the
-  proxy were the server [RFC 9110 9.3.6];
+* behind a CONNECT that was granted HTTP is expected to go on: what passes through the tunnel is read as if
+  the proxy were the server [RFC 9110 9.3.6];
 * media that a request carries are those of push distribution [MS-WMHTTP], or none;
 * a hole in a body is handed on as a hole; a hole over a message's end is followed by a search for the
   next start line.

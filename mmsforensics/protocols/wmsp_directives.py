@@ -119,7 +119,11 @@ _ENTRY = re.compile(r"([0-9A-Fa-f]{1,4}):([0-9A-Fa-f]{1,4}):([012])(?![0-9A-Fa-f
 def _switches(text: str) -> Reading | None:
     """Entries ``source:destination:thinning``, the first two in hexadecimal."""
     found = [
-        {"from": None if int(f[1], 16) == NO_STREAM else int(f[1], 16), "to": int(f[2], 16), "thinning": int(f[3])}
+        {
+            "from": None if int(f[1], 16) == NO_STREAM else int(f[1], 16),
+            "to": int(f[2], 16),
+            "thinning": int(f[3]),
+        }
         for f in _ENTRY.finditer(text)
     ]
     rest = " ".join(_ENTRY.sub("", text).split())

@@ -1,4 +1,4 @@
-"""The payload of $M: parameters of a playlist entry, and its content description list [MS-WMSP 2.2.3.6, 2.2.4].
+"""The payload of $M: parameters of a playlist entry, its content description list [MS-WMSP 2.2.3.6, 2.2.4].
 
 Rules of this file:
 

@@ -207,10 +207,15 @@ class HttpSessions:
     def close(self) -> None:
         """Finish the media that this connection carried to their end; others may go on on the next one."""
         for story in self.stories:
-            if story.carried_by == self._first_frame:
-                story.flowing = False
-                if story.medium is not None and story.medium.packets and story.entry_ended:
-                    story.close_medium()
+            self._over(story)
+            mine = story.carried_by == self._first_frame and story.entry_ended
+            if mine and story.medium is not None and story.medium.packets:
+                story.close_medium()
+
+    def _over(self, story: Story) -> None:
+        """Take note that a Play on this connection, if there was one, is over."""
+        if story.played_on == self._first_frame:
+            story.played_on = 0
 
     def _exchange(self, number: int) -> Exchange:
         if number not in self._exchanges:
@@ -245,6 +250,7 @@ class HttpSessions:
 
     def _refused(self, story: Story, message: Response) -> None:
         """Take an answer other than what was asked for."""
+        self._over(story)
         location = message.header("location")
         story.challenged = message.status in CHALLENGED
         if message.status in REDIRECTS and location:
@@ -298,6 +304,7 @@ class HttpSessions:
         details = request_details(request, kind)
         if kind == "Play":
             details["from"] = position_asked(exchange.pragma)
+            story.played_on = self._first_frame
         story.tell("HttpRequest", request.at, details)
         selection = story.selection.take(exchange.pragma)
         if selection is not None:
@@ -340,7 +347,6 @@ class HttpSessions:
                 story.media_side = "client"
                 story.pushed.number(block)
             story.carry(self._first_frame)
-            story.flowing = True
             story.client, story.server = self._client, self._server
             story.media(part_of(block, block.packets))
 
@@ -419,6 +425,8 @@ class HttpSessions:
                 exchange.story.advance("EndOfStream")
             exchange.download = None
         details: dict[str, object] = {"length": message.length, "complete": message.complete}
+        if message.at.direction == "server":
+            self._over(exchange.story)
         if exchange.at_once:
             details["packets_sent_at_once"] = exchange.at_once
         exchange.story.tell("HttpBodyEnd", message.at, details)

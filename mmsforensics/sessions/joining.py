@@ -2,12 +2,13 @@
 
 Rules of this file:
 
-* exchanges for one URL on one connection are one session; a request for ``*`` belongs to the connection's newest;
+* exchanges for one URL on one connection are one session; a request for ``*`` belongs to its newest;
 * a client-id [MS-WMSP 2.2.1.4.5] or push-id [MS-WMHTTP 2.2.1.3.1] joins connections, however long the pause,
   when client, server, path and player GUID agree too: old servers give one number to many. Of several such
-  sessions a Play belongs to the newest that has had no media, else to one that has none running;
-* without such a number a connection joins one that described the same URL a short while ago, or was asked who it
-  is; a report (POST) joins what was played. A GET otherwise begins a viewing of its own.
+  sessions a Play belongs to the newest that has had no media, else to one that has none running; where all
+  have, it begins a viewing of its own, so that two streams never get into one file;
+* without such a number a connection joins one that described the same URL a short while ago, or was asked who
+  it is; a report (POST) joins what was played. A GET otherwise begins a viewing of its own.
 """
 
 from __future__ import annotations
@@ -82,9 +83,8 @@ def _by_token(newest_first: Sequence[Story], exchange: Exchange) -> Story | None
     ]
     if exchange.kind != "Play":
         return found[0] if found else None
-    waiting = next((s for s in found if s.received == 0), None)
-    idle = next((s for s in found if not s.flowing), None)
-    return waiting or idle or (found[0] if found else None)
+    idle = [s for s in found if not s.played_on]
+    return next((s for s in idle if s.received == 0), idle[0] if idle else None)
 
 
 def _by_url(newest_first: Sequence[Story], exchange: Exchange, server: Endpoint) -> Story | None:
@@ -92,6 +92,8 @@ def _by_url(newest_first: Sequence[Story], exchange: Exchange, server: Endpoint)
     known = next((s for s in newest_first if s.asked == url), None)
     first = exchange.request or exchange.response
     if known is None or first is None or not _same_player(known, exchange):
+        return None
+    if exchange.kind == "Play" and known.played_on:
         return None
     reports = exchange.request is not None and exchange.request.method == "POST"
     described = known.received == 0 and (known.phase != automaton.FAILED or known.challenged)

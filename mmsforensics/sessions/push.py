@@ -1,4 +1,4 @@
-"""Push distribution (MS-WMHTTP): an encoder sends header and packets to a server in the bodies of its requests.
+"""Push distribution (MS-WMHTTP): an encoder sends header and packets in the bodies of its requests.
 
 Rules of this file:
 

@@ -95,8 +95,8 @@ class Story:
         """Whether the client was asked last who it is."""
         self.carried_by = 0
         """First frame of the connection that carries the media, 0 before there are any."""
-        self.flowing = False
-        """Whether media came on it, and it has not ended."""
+        self.played_on = 0
+        """First frame of the connection on which a Play is running, 0 if there is none."""
         self.selection = Selection()
         self.pushed = PushedNumbers()
         self._incarnation = -1  # of the media that came last
@@ -158,9 +158,16 @@ class Story:
                 )
 
     def carry(self, first_frame: int) -> None:
-        """Take note that media come on a connection, which may go on with what another one carried."""
+        """Take note that media come on a connection.
+
+        It may go on with what another one carried, but for what was sent to its end.
+        """
         before, self.carried_by = self.carried_by, first_frame
-        if self.medium is not None and before not in (0, first_frame):
+        if self.medium is None or before in (0, first_frame):
+            return
+        if self.entry_ended:
+            self.close_medium()
+        else:
             self.medium.new_play()
 
     def _hole(self, message: Hole | Malformed) -> None:

@@ -3,8 +3,7 @@
 Rules of this file:
 
 * a header that says nothing leaves nothing in the details;
-* which streams are selected is what the requests say so far: none until one is turned on, all where the server
-  pulls for distribution [MS-WMSP 3.2.5.6].
+* which streams are selected is what the requests say so far: none until one is turned on [MS-WMSP 3.2.5.6].
 """
 
 from __future__ import annotations
@@ -222,7 +221,7 @@ def where(packet: np.void, at: At) -> At:
 
 
 def position_asked(pragma: Directives) -> Mapping[str, object]:
-    """From where a Play asks to be sent, by the one directive that counts [MS-WMSP 3.2.5.6]; empty for none."""
+    """From where a Play asks to be sent, by the one directive that counts [MS-WMSP 3.2.5.6]."""
     known = pragma.known
     time, packet, offset = (known.get(name) for name in ("stream-time", "packet-num", "stream-offset"))
     if isinstance(time, int) and time not in (0, 0xFFFFFFFF):

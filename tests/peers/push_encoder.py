@@ -17,7 +17,9 @@ class PushOptions:
     """How the encoder behaves where the specification leaves a choice."""
 
     padding: str = "zero-field"  # of media packets: 'keep' or 'zero-field'
-    length: int = LONGEST  # Content-Length of each PushStart; a small one is filled with $F and followed by another
+    length: int = (
+        LONGEST  # Content-Length of each PushStart; a small one is filled with $F and followed by another
+    )
     one_connection: bool = True  # whether a PushStart follows on the connection of the one before
     setup: bytes = b'Template-URL: "/pub"\r\nAutoDestroy: 1\r\n'
     end: int | None = 0  # Reason of the last $E; None: none is sent

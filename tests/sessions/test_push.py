@@ -70,7 +70,10 @@ def test_what_the_encoder_asked_for(film, analyzed, tmp_path):
     (body,) = rows(case, "events", event="HttpRequestBody")
     body = json.loads(body["details"])
     assert (body["template_url"], body["auto_destroy"]) == ("/pub", 1)
-    assert sum(json.loads(e["details"])["repeated"] for e in rows(case, "events", event="WmspFiller")) >= len(kinds) - 2
+    assert (
+        sum(json.loads(e["details"])["repeated"] for e in rows(case, "events", event="WmspFiller"))
+        >= len(kinds) - 2
+    )
 
 
 def test_an_encoder_that_just_leaves(film, analyzed, tmp_path):
