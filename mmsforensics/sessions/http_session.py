@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from mmsforensics.protocols import (
     Body,
     BodyEnd,
@@ -33,7 +35,7 @@ from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import Download, MiddleOfDownload
-from mmsforensics.sessions.media import ASF_HEADER_GUID
+from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.push import setup_details
 from mmsforensics.sessions.story import Story
@@ -77,6 +79,7 @@ class Exchange:
     __slots__ = (
         "at_once",
         "download",
+        "header_at",
         "kind",
         "metadata",
         "middle",
@@ -93,6 +96,7 @@ class Exchange:
         self.pragma = Directives()  # of the request
         self.kind = ""  # its type, by MS-WMSP or MS-WMHTTP
         self.metadata = MetadataParts()
+        self.header_at = 0  # LocationId of the header's first part
         self.at_once = 0  # packets with the B bit
         self.response: Response | None = None
         self.story: Story | None = None
@@ -334,6 +338,7 @@ class HttpSessions:
         exchange.at_once += block.at_once
         if block.kind == "H":
             for packet in block.packets:
+                self._from_zero(exchange, packet, block)
                 story.header_part(packet, block, expected=True)
                 if story.parts.done:
                     story.pushed.begin()
@@ -349,6 +354,12 @@ class HttpSessions:
             story.carry(self._first_frame)
             story.client, story.server = self._client, self._server
             story.media(part_of(block, block.packets))
+
+    def _from_zero(self, exchange: Exchange, packet: np.void, block: DataPackets) -> None:
+        """Let the parts of a header count from 0 [2.2.3.1.2]; VLC counts on from the media."""
+        if payload_of(packet, block)[:16].tobytes() == ASF_HEADER_GUID:
+            exchange.header_at = int(packet["location"])
+        packet["location"] = max(int(packet["location"]) - exchange.header_at, 0)
 
     def _wmsp(self, packet: WmspPacket) -> None:
         direction = packet.at.direction

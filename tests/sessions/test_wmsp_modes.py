@@ -412,3 +412,16 @@ def test_tshark_counts_as_many_requests(asf, case_of, program, tmp_path):
     done = subprocess.run([*command, "-e", "http.request.method"], capture_output=True, text=True, check=True)
     theirs = [m for line in done.stdout.split() for m in line.split(",")]
     assert sorted(d["method"] for d in details(case, "HttpRequest")) == sorted(theirs)
+
+
+@pytest.mark.parametrize("part", [60000, 100])
+def test_a_header_whose_number_is_not_0(asf, case_of, part):
+    """As VLC sends it to a listener that joins late: the LocationId of the next media packet."""
+    sender = Sender(asf)
+    parts = [
+        bytes(p[:4]) + struct.pack("<I", 23 + n) + p[8:]
+        for n, p in enumerate(in_parts("H", asf.header, part))
+    ]
+    talk = Talk().play("/live", UNUSED)
+    case = case_of(talk.head("200 OK", *PLAYED).send(*parts, *sender.packets(23, 30)))
+    assert faithful_files(case) == [sender.faithful()]
