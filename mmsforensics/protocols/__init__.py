@@ -23,7 +23,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     WmspPacket,
 )
-from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
+from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing, find_pushed
 from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
 
@@ -54,4 +54,5 @@ __all__ = [
     "find_asf_packets",
     "find_data_packets",
     "find_framing",
+    "find_pushed",
 ]

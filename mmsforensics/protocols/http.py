@@ -361,6 +361,18 @@ class HttpDecoder:
             side.state, side.inferred = "until close", True
         return True
 
+    def _enter_push(self, side: _Side, first_head: int) -> bool:
+        """The same for media that are pushed by a request whose head was not captured."""
+        data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
+        if wmsp.find(data, wmsp.PUSH) < 0:
+            side.begun = first_head >= 0 or len(data) > MIDDLE_LIMIT
+            return not side.begun
+        side.begun, side.body_open, side.sniffed = True, True, "wmsp"
+        side.body_length, side.body_holes = 0, 0
+        side.wmsp = WmspDecoder(side.direction, from_start=False, pushed=True)
+        side.state, side.inferred = "until close", True
+        return True
+
     def _inferred_body(self, side: _Side) -> Iterator[Message]:
         """Hand on whole packets of a body whose head was not captured; the next response ends it."""
         if side.wmsp is None:
@@ -370,15 +382,16 @@ class HttpDecoder:
                 side.inferred, side.state = False, "head"
                 yield from self._finish_body(side, complete=False)
             return
+        framing = wmsp.WMSP if side.direction == "server" else wmsp.PUSH
         while len(side.buffer.data):
             if not side.aligned:
-                at = wmsp.find(side.buffer.data)
+                at = wmsp.find(side.buffer.data, framing)
                 if at < 0:
                     yield from self._body(side, max(len(side.buffer.data) - MIDDLE_LIMIT, 0))
                     return
                 yield from self._body(side, at)
                 side.aligned = True
-            end, need = wmsp.whole(side.buffer.data)
+            end, need = wmsp.whole(side.buffer.data, framing)
             yield from self._body(side, end)
             if need >= 0:
                 return
@@ -396,7 +409,8 @@ class HttpDecoder:
         raw = side.buffer.data.tobytes()
         found = _START.search(raw, side.refused)
         first_head = found.start() if found else -1
-        if not side.begun and side.direction == "server" and self._enter_body(side, first_head):
+        enter = self._enter_body if side.direction == "server" else self._enter_push
+        if not side.begun and enter(side, first_head):
             return
         if side.wmsp is not None:
             chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)

@@ -255,14 +255,14 @@ def looks_pushed(first: bytes) -> bool:
     return first[:2] == b"$H" and ASF_HEADER in (first[4:8], first[12:16])
 
 
-def find(data: NDArray[np.uint8]) -> int:
+def find(data: NDArray[np.uint8], framing: Framing = WMSP) -> int:
     """Position of the first packet of a chain that proves itself, or -1."""
-    return int(resync(data, PROOF, False))
+    return int(framing.resync(data, PROOF, False))
 
 
-def whole(data: NDArray[np.uint8]) -> tuple[int, int]:
+def whole(data: NDArray[np.uint8], framing: Framing = WMSP) -> tuple[int, int]:
     """Bytes of the whole packets at the begin, and what follows them: the `need` of `walk`."""
-    _, _, _, end, need = walk(data, _IS_ID, DATA_HEADER)
+    _, _, _, end, need = walk(data, framing.is_id, framing.data_header)
     return int(end), int(need)
 
 
@@ -284,7 +284,8 @@ class WmspDecoder:
 
     def __init__(self, direction: Direction, *, from_start: bool = True, pushed: bool = False) -> None:
         self._direction: Direction = direction
-        self._framing: Framing | None = None if pushed else WMSP  # None: not known yet
+        middle = WMSP if not pushed else PUSH
+        self._framing: Framing | None = None if pushed and from_start else middle  # None: not known yet
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a packet hurt by a hole that are still to come
         self._cut: CutUnit | None = None  # that packet, when it carries a Data packet

@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-* exchanges for one URL on one connection are one session; a request for ``*`` belongs to its newest;
+* exchanges for one URL on one connection are one session; a request for ``*`` belongs to its newest, and one
+  behind media whose request was not captured to theirs;
 * a client-id [MS-WMSP 2.2.1.4.5] or push-id [MS-WMHTTP 2.2.1.3.1] joins connections, however long the pause,
   when client, server, path and player GUID agree too: old servers give one number to many. Of several such
   sessions a Play belongs to the newest that has had no media, else to one that has none running; where all
@@ -53,7 +54,7 @@ class HttpJoining:
         )
         if story is None:
             story = self._new_story(client, server, first_frame)
-            story.asked = exchange.url(server, "mmsh")
+            story.asked = exchange.url(server, "mmsh") if exchange.request is not None else ""
             known.append(story)
             del known[:-KEPT_SESSIONS]
         story.connections.add(first_frame)
@@ -72,7 +73,10 @@ def _on_connection(
     if exchange.target == "*":
         return here[0] if here else None
     url = exchange.url(server, "mmsh")
-    return next((s for s in here if s.asked == url), None)
+    known = next((s for s in here if s.asked == url), None) or next((s for s in here if not s.asked), None)
+    if known is not None and not known.asked and exchange.request is not None:
+        known.asked = url
+    return known
 
 
 def _by_token(newest_first: Sequence[Story], exchange: Exchange) -> Story | None:

@@ -150,3 +150,22 @@ def test_what_is_no_push_is_none(analyzed, tmp_path):
     case = analyzed(recorded(tmp_path, [[("c", head + noise)]]))
     assert rows(case, "media") == []
     assert "Malformed" in events(case)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("options", [PushOptions(), PushOptions(padding="keep"), PushOptions(length=60_000)])
+def test_a_push_whose_beginning_was_not_captured(film, tmp_path, options, share):
+    """Known by its structure alone, with the encoder as the client; a request behind belongs to it."""
+    conversations, (segment,) = pushed(film, options)
+    path = recorded(tmp_path, conversations)
+    packets = rows(mmsforensics.analyze([path], out=tmp_path / "whole"), "media_packets")
+    first = packets[int(len(packets) * share)]["first_frame"] + 1
+    frames = read_pcap(Path(path))[first - 1 :]
+    case = mmsforensics.analyze([write_pcap(tmp_path / "b.pcap", frames)], out=tmp_path / "part")
+    (session,) = rows(case, "sessions")
+    assert (session["transport"], session["client_ip"]) == ("push", "192.0.2.20")
+    inside = [p["packet_number"] for p in packets if p["first_frame"] >= first]
+    (medium,) = rows(case, "media")
+    sent = dict(segment.packets)
+    assert (case.path / medium["path"]).read_bytes() == b"".join(sent[n] for n in inside)
+    assert medium["kind"] == "packets"
