@@ -26,6 +26,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
         STOPPED: PLAYING,
         COMPLETED: PLAYING,
         FAILED: PLAYING,
+        REDIRECTED: PLAYING,
     },
     "StopPlaying": {PLAYING: STOPPED},
     "CloseFile": {PLAYING: STOPPED},

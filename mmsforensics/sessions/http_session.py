@@ -31,7 +31,7 @@ from mmsforensics.protocols import (
     StreamEnd,
     WmspPacket,
 )
-from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import Download, MiddleOfDownload
@@ -51,6 +51,7 @@ from mmsforensics.sessions.wmsp_telling import (
     reason_name,
     request_details,
     response_details,
+    sends_elsewhere,
     where,
 )
 from mmsforensics.streams.flows import Endpoint
@@ -342,6 +343,7 @@ class HttpSessions:
                 story.header_part(packet, block, expected=True)
                 if story.parts.done:
                     story.pushed.begin()
+                    self._elsewhere(story, exchange, where(packet, block.at))
         elif block.kind == "M":
             for packet in block.packets:
                 metadata = exchange.metadata.add(packet, block)
@@ -354,6 +356,13 @@ class HttpSessions:
             story.carry(self._first_frame)
             story.client, story.server = self._client, self._server
             story.media(part_of(block, block.packets))
+
+    def _elsewhere(self, story: Story, exchange: Exchange, at: At) -> None:
+        """Take note of a header that sends the player elsewhere instead of describing something."""
+        location = sends_elsewhere(story.medium.header) if story.medium is not None else ""
+        if location and exchange.kind == "Describe":
+            story.tell("HttpRedirect", at, {"status": "FILENAME", "location": location})
+            story.advance("Redirect")
 
     def _from_zero(self, exchange: Exchange, packet: np.void, block: DataPackets) -> None:
         """Let the parts of a header count from 0 [2.2.3.1.2]; VLC counts on from the media."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmsforensics.asf import Header
 from mmsforensics.protocols import DataPackets, Request, Response
 from mmsforensics.protocols.messages import At
 from mmsforensics.protocols.wmsp_directives import (
@@ -76,7 +77,7 @@ def _common(message: Request | Response) -> dict[str, object]:
 
 def request_details(request: Request, kind: str) -> dict[str, object]:
     """Details of a request; `kind` is its type by MS-WMSP or MS-WMHTTP, empty for none."""
-    return {
+    told: dict[str, object] = {
         "method": request.method,
         "target": request.target,
         "version": request.version,
@@ -85,6 +86,16 @@ def request_details(request: Request, kind: str) -> dict[str, object]:
         "request": kind,
         **_common(request),
     }
+    for name, key in (
+        ("x-accept-authentication", "accepts"),
+        ("x-accept-proxy-authentication", "accepts_of_proxy"),
+    ):
+        schemes = [scheme.strip() for scheme in request.header(name).split(",") if scheme.strip()]
+        if schemes:
+            told[key] = schemes
+    if verb := request.header("x-proxy-client-verb"):
+        told["client_verb"] = verb
+    return told
 
 
 def response_details(response: Response, kind: str) -> dict[str, object]:
@@ -128,6 +139,25 @@ def answered_scheme(request: Request) -> tuple[str, str] | None:
         if found is not None:
             return name, found[1]
     return None
+
+
+def sends_elsewhere(header: Header) -> str:
+    """Where a header sends an old player that does not know 302 [MS-WMSP 3.2.5.4]; empty for nowhere.
+
+    It holds one script command, of the type FILENAME.
+    """
+    scripts = [item.fields for item in header.walk() if item.name == "Script Command"]
+    if len(scripts) != 1:
+        return ""
+    types, commands = scripts[0].get("Command Types"), scripts[0].get("Commands")
+    if not isinstance(types, list | tuple) or not isinstance(commands, list | tuple) or len(commands) != 1:
+        return ""
+    index = commands[0].get("Type Index")
+    if not isinstance(index, int) or index >= len(types):
+        return ""
+    if str(types[index].get("Command Type Name", "")).rstrip("\0").upper() != "FILENAME":
+        return ""
+    return str(commands[0].get("Command Name", "")).rstrip("\0")
 
 
 def push_id(message: Request | Response) -> str:

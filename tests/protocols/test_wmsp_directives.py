@@ -8,8 +8,11 @@ from mmsforensics.protocols import Request, Response
 from mmsforensics.protocols.messages import At
 from mmsforensics.protocols.wmsp_directives import (
     CACHE_CONTROL,
+    FEATURES,
     PRAGMA,
     REQUEST_TYPES,
+    STARTUP_PROFILE,
+    SUPPORTED,
     read_cache_control,
     read_pragma,
     read_startup_profile,
@@ -91,6 +94,45 @@ def test_the_sections_are_those_of_the_specification_in_its_order():
     assert [d.section for d in PRAGMA] == [f"2.2.1.4.{n}" for n in range(1, 39)]
     assert [d.section for d in CACHE_CONTROL] == ["2.2.1.1", *(f"2.2.1.1.{n}" for n in range(1, 13))]
     assert list(REQUEST_TYPES.values()) == [f"2.2.2.{n}" for n in range(1, 11)]
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_each_feature(name):
+    assert read_pragma(response(("Pragma", f'features="{name}"'))).known == {"features": [name]}
+
+
+CACHED = {
+    "max-age": ("=86399", 86399),
+    "x-wms-content-size": ("=638066", 638066),
+    "x-wms-event-subscription": ('="remote-open,remote-log"', ["remote-open", "remote-log"]),
+    "x-wms-stream-type": ('="broadcast, playlist"', ["broadcast", "playlist"]),
+    "x-wms-proxy-split": ('="1"', "1"),
+}
+
+
+@pytest.mark.parametrize("directive", CACHE_CONTROL, ids=lambda d: d.name)
+def test_each_directive_of_cache_control(directive):
+    text, value = CACHED.get(directive.name, ("", True))
+    found = read_cache_control(response(("Cache-Control", directive.name + text)))
+    assert (found.known, found.malformed, found.unknown) == ({directive.name: value}, (), ())
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_each_feature_supported(name):
+    assert read_supported(response(("Supported", f"a, {name},b"))) == ["a", name, "b"]
+
+
+def test_the_startup_profile_of_the_specification():
+    """The example of 2.2.1.12."""
+    text = (
+        "Rate=10,12,15,20,30; MaxBytes=12874,9407,9086,8551,7482;Time=12512,34,34,34,34; "
+        "StartTime=1694318962;LastTime=19521;MaxDiffTime=0; MaxDiffSndTime=0;"
+        "ByteRate=30794,31469,31469,31469,31469;"
+    )
+    found = read_startup_profile(response(("X-StartupProfile", text)))
+    assert list(found) == list(STARTUP_PROFILE)
+    assert found["Time"] == [12512, 34, 34, 34, 34]
+    assert all(isinstance(number, int) for numbers in found.values() for number in numbers)
 
 
 def test_ffmpeg_forgets_a_line_break():
@@ -194,6 +236,7 @@ TYPES = [
     (request("client-id=5", method="OPTIONS", target="*"), "KeepAlive"),
     (request("log-line=a b", method="POST"), "Log"),
     (request(method="POST", headers=typed("application/x-wms-LogStats;charset=UTF-8")), "Log"),
+    (request(method="POST", headers=typed("text/plain")), "Log"),
     (request(method="POST", headers=typed("application/x-wms-sendevent")), "SendEvent"),
     (request(method="POST", headers=typed("application/x-wms-getcontentinfo")), "GetContentInfo"),
     (request(method="POST", headers=typed("application/x-wms-pushsetup")), "PushSetup"),

@@ -61,6 +61,13 @@ def test_values_by_their_types(kind, text, value):
     assert (kind in VALUE_TYPES) is (kind != 99)
 
 
+@pytest.mark.parametrize("kind", VALUE_TYPES)
+def test_each_value_type(kind):
+    (found,), problems = read_descriptions(listed(LANGUAGE, pair(b"v", kind, b"1")))
+    words = {6: "1", 8: "1", 31: "1", 11: True}
+    assert (found.pairs[0].value, problems) == (words.get(kind, 1), [])
+
+
 def test_noise_between_descriptions():
     noisy = (
         listed(LANGUAGE, pair(b"a", 31, b"1")) + b"neither length nor name\r\n" + listed(pair(b"b", 31, b"2"))

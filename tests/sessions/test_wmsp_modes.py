@@ -425,3 +425,41 @@ def test_a_header_whose_number_is_not_0(asf, case_of, part):
     talk = Talk().play("/live", UNUSED)
     case = case_of(talk.head("200 OK", *PLAYED).send(*parts, *sender.packets(23, 30)))
     assert faithful_files(case) == [sender.faithful()]
+
+
+def redirecting(asf, url):
+    """The file's header with one script command of type FILENAME [ASF 3.6] put behind its other objects."""
+
+    def chars(text):
+        return text.encode("utf-16-le")
+
+    kind, command = chars("FILENAME"), chars(url + "\0")
+    body = bytes.fromhex("e3cb1a4b0b10d011a39b00a0c90348f6") + struct.pack("<HH", 1, 1)
+    body += struct.pack("<H", len(kind) // 2) + kind
+    body += struct.pack("<IHH", 479, 0, len(command) // 2) + command
+    item = bytes.fromhex("301afb1e620bd011a39b00a0c90348f6") + struct.pack("<Q", 24 + len(body)) + body
+    size, count = struct.unpack_from("<QI", asf.header, 16)
+    raw = bytearray(asf.header[:size] + item + asf.header[size:])
+    struct.pack_into("<QI", raw, 16, size + len(item), count + 1)
+    return bytes(raw)
+
+
+def test_a_header_that_sends_an_old_player_elsewhere(asf, case_of):
+    """Players below 7.0 do not know 302 [3.2.5.4]."""
+    body = in_parts("H", redirecting(asf, "http://198.51.100.7/film"), 60000)[0]
+    talk = Talk().ask("GET", "/film", UNUSED, agent="NSPlayer/6.4.7.1028", version="1.0")
+    case = case_of(talk.answer("200 OK", *DESCRIBED, body=body, version="1.0"))
+    assert rows(case, "sessions")[0]["outcome"] == "redirected"
+    assert details(case, "HttpRedirect")[0]["location"] == "http://198.51.100.7/film"
+
+
+def test_what_a_client_and_its_proxy_accept(asf, case_of):
+    said = (
+        "X-Accept-Authentication: Negotiate, NTLM,Digest",
+        "X-Accept-Proxy-Authentication: Basic",
+        "X-Proxy-Client-Verb: DESCRIBE",
+    )
+    talk = Talk().ask("GET", "/film", UNUSED, headers=said)
+    (told,) = details(case_of(talk.answer("404 Not Found")), "HttpRequest")
+    assert told["accepts"] == ["Negotiate", "NTLM", "Digest"]
+    assert (told["accepts_of_proxy"], told["client_verb"]) == (["Basic"], "DESCRIBE")
