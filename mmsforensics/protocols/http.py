@@ -8,6 +8,8 @@ Rules of this file:
   Feed the client's bytes of a stretch of time before the server's;
 * behind a CONNECT that was granted HTTP is expected to go on: what passes through the tunnel is read as if
   the proxy were the server [RFC 9110 9.3.6];
+* framed media without a length go on until the connection closes, or until a response follows an $E: a server
+  may keep the connection open [MS-WMSP 3.2.4.1];
 * media that a request carries are those of push distribution [MS-WMHTTP], or none;
 * a hole in a body is handed on as a hole; a hole over a message's end is followed by a search for the
   next start line.
@@ -55,6 +57,12 @@ _START = re.compile(
 )
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"\s*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_NEXT_RESPONSE = re.compile(rb"[\x24\xa4]E\x04\0.{4}(?=HTTP/1\.[0-9] [0-9]{3})", re.DOTALL)
+_NEXT_BEGUN = re.compile(
+    rb"[\x24\xa4]E\x04\0.{4}(H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[0-9](?: [0-9]{0,2})?)?)?)?)?)?)?)?)$", re.DOTALL
+)
+END_PACKET = 8
+"""Bytes of an $E [MS-WMSP 2.2.3.4]."""
 _CHUNK_RESYNC = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 
 PUSH_START = "application/x-wms-pushstart"
@@ -83,6 +91,7 @@ class _Side:
         "refused",
         "sniffed",
         "state",
+        "tail",
         "ts",
         "wmsp",
     )
@@ -98,6 +107,7 @@ class _Side:
         self.number = -1
         self.answered = 0  # final responses so far
         self.body_open = False  # whether a body has begun and not been finished
+        self.tail = b""  # of framed media without a length: the last bytes handed on
         self.pushes = False  # whether the head of the body says that it is framed media
         self.refused = 0  # bytes at the head of the buffer that were taken for a message and are none
         self.body_length = 0
@@ -154,6 +164,9 @@ class HttpDecoder:
         if side.inferred:
             yield from self._body(side, len(side.buffer.data))
             side.aligned = False
+        elif side.state == "until close":
+            yield from self._body(side, len(side.buffer.data))
+            side.tail = b""
         elif not side.body_open:
             side.begun = False  # the head of a response may be lost
         inside = side.state == "until close" or (
@@ -188,7 +201,7 @@ class HttpDecoder:
         side = self._sides[direction]
         left = len(side.buffer.data)
         at = At(direction=direction, offset=side.buffer.offset + left, frame=frame, ts=ts)
-        if side.inferred:
+        if side.inferred or side.state == "until close":
             yield from self._body(side, len(side.buffer.data))
         if side.body_open:
             complete = side.state == "until close" and reason == "fin"
@@ -207,7 +220,7 @@ class HttpDecoder:
                 case "until close" if side.inferred:
                     yield from self._inferred_body(side)
                 case "until close":
-                    yield from self._body(side, len(side.buffer.data))
+                    yield from self._until_close(side)
                 case "chunk head":
                     yield from self._chunk_head(side)
                 case "trailer":
@@ -282,6 +295,7 @@ class HttpDecoder:
     def _begin_body(self, side: _Side, message: Request | Response) -> None:
         """How the body is delimited [RFC 9112 6.3]."""
         side.body_length, side.body_holes, side.left = 0, 0, 0
+        side.tail = b""
         side.sniffed, side.wmsp = "", None
         side.pushes = message.header("content-type").lower().startswith(PUSH_START)
         coding = message.header("transfer-encoding").lower()
@@ -308,6 +322,25 @@ class HttpDecoder:
             yield from self._finish_body(side, complete=True)
         elif side.state == "chunk" and side.left == 0:
             side.state = "chunk head"
+
+    def _until_close(self, side: _Side) -> Iterator[Message]:
+        """Hand on what has come of a body without a length; see whether a response follows it."""
+        first = side.buffer.data[:2].tobytes()
+        framed = side.wmsp is not None or (not side.sniffed and looks_framed(first) is not False)
+        if not framed or side.direction == "client":
+            yield from self._body(side, len(side.buffer.data))
+            return
+        raw = side.tail + side.buffer.data.tobytes()
+        found = _NEXT_RESPONSE.search(raw) if b"HTTP/1." in raw else None
+        if found is not None:
+            yield from self._body(side, found.end() - len(side.tail))
+            side.state, side.tail = "head", b""
+            yield from self._finish_body(side, complete=True)
+            return
+        begun = _NEXT_BEGUN.search(raw, max(len(raw) - END_PACKET - len("HTTP/1.1 20"), 0))
+        n = (begun.start(1) if begun is not None else len(raw)) - len(side.tail)
+        side.tail = raw[: len(side.tail) + n][-END_PACKET:]
+        yield from self._body(side, n)
 
     def _counted(self, side: _Side) -> Iterator[Message]:
         n = min(side.left, len(side.buffer.data))

@@ -281,6 +281,7 @@ class HttpSessions:
         story = exchange.story
         if exchange.target != "*" and (transport != "http" or not story.transport):
             story.transport = transport
+            story.media_side = "client" if transport == "push" else "server"
             scheme = "mmsh" if transport == "mmsh" else "http"
             story.url = exchange.url(self._server, scheme)
             story.content_name = story.url
@@ -351,7 +352,6 @@ class HttpSessions:
                     story.tell("WmspMetadata", where(packet, block.at), metadata_details(metadata))
         else:
             if pushed:
-                story.media_side = "client"
                 story.pushed.number(block)
             story.carry(self._first_frame)
             story.client, story.server = self._client, self._server

@@ -463,3 +463,22 @@ def test_what_a_client_and_its_proxy_accept(asf, case_of):
     (told,) = details(case_of(talk.answer("404 Not Found")), "HttpRequest")
     assert told["accepts"] == ["Negotiate", "NTLM", "Digest"]
     assert (told["accepts_of_proxy"], told["client_verb"]) == (["Basic"], "DESCRIBE")
+
+
+@pytest.mark.parametrize("mss", [1460, 61, 7])
+def test_a_connection_that_stays_open_behind_an_unchunked_play(asf, analyzed, tmp_path, mss):
+    """512 $E push the last packets through proxies [3.2.4.1]; then responses follow on the connection."""
+    sender, ask = Sender(asf), {"version": "1.0", "headers": ["Connection: Keep-Alive"]}
+    talk = Talk().play("/film", UNUSED, ID, **ask)
+    talk.head("200 OK", *PLAYED, version="1.0").send(header(asf), *sender.packets(0, 9), end() * 512)
+    talk.ask("POST", "/film", ID, "log-line=0.0.0.0 2003-09-27", **ask).answer(
+        "204 No Content", version="1.0"
+    )
+    talk.play("/film", UNUSED, ID, **ask)
+    talk.head("200 OK", *PLAYED, version="1.0").send(header(asf), *sender.packets(2, 999), end())
+    path = write_conversations(tmp_path / "a.pcap", [talk], server=("192.0.2.10", 80), mss=mss)
+    case = analyzed(path)
+    assert faithful_files(case) == [sender.faithful()]
+    assert [d["status"] for d in details(case, "HttpResponse")] == [200, 204, 200]
+    assert [d["repeated"] for d in details(case, "WmspEndOfStream")] == [512, 1]
+    assert not {"Malformed", "Gap"} & set(events(case))
