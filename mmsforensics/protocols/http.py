@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from mmsforensics.protocols import wmsp
+from mmsforensics.protocols import wmsp_framing
 from mmsforensics.protocols.messages import (
     At,
     Body,
@@ -38,7 +38,8 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_framing
-from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed, looks_pushed
+from mmsforensics.protocols.wmsp import WmspDecoder
+from mmsforensics.protocols.wmsp_framing import PUSH, WMSP, looks_framed, looks_pushed
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
 MAX_HEAD = 65536
@@ -397,7 +398,7 @@ class HttpDecoder:
     def _enter_push(self, side: _Side, first_head: int) -> bool:
         """The same for media that are pushed by a request whose head was not captured."""
         data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
-        if wmsp.find(data, wmsp.PUSH) < 0:
+        if wmsp_framing.find(data, PUSH) < 0:
             side.begun = first_head >= 0 or len(data) > MIDDLE_LIMIT
             return not side.begun
         side.begun, side.body_open, side.sniffed = True, True, "wmsp"
@@ -415,16 +416,16 @@ class HttpDecoder:
                 side.inferred, side.state = False, "head"
                 yield from self._finish_body(side, complete=False)
             return
-        framing = wmsp.WMSP if side.direction == "server" else wmsp.PUSH
+        framing = WMSP if side.direction == "server" else PUSH
         while len(side.buffer.data):
             if not side.aligned:
-                at = wmsp.find(side.buffer.data, framing)
+                at = wmsp_framing.find(side.buffer.data, framing)
                 if at < 0:
                     yield from self._body(side, max(len(side.buffer.data) - MIDDLE_LIMIT, 0))
                     return
                 yield from self._body(side, at)
                 side.aligned = True
-            end, need = wmsp.whole(side.buffer.data, framing)
+            end, need = wmsp_framing.whole(side.buffer.data, framing)
             yield from self._body(side, end)
             if need >= 0:
                 return

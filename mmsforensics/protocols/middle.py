@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.protocols.wmsp import PUSH
+from mmsforensics.protocols.wmsp_framing import PUSH
 
 LINKS = 4
 """Data packets in a row that make a chain."""

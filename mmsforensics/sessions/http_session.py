@@ -152,7 +152,10 @@ def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
     """The URL that a request means."""
     target = exchange.target
     if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:  # brackets that hold no address
+            return f"{scheme}:{target.partition(':')[2]}"
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
     host = exchange.request.header("host") if exchange.request else ""
     if not host:

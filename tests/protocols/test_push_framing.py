@@ -10,7 +10,8 @@ from runs import media, other, run, runs
 
 from mmsforensics.protocols import BodyEnd, DataPackets, Hole, HttpDecoder, Malformed, WmspPacket
 from mmsforensics.protocols.messages import At
-from mmsforensics.protocols.wmsp import WmspDecoder, looks_pushed
+from mmsforensics.protocols.wmsp import WmspDecoder
+from mmsforensics.protocols.wmsp_framing import looks_pushed
 
 
 def packet(kind, payload):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mmsforensics.protocols.wmsp import PACKET_IDS, PUSH_IDS
 from mmsforensics.protocols.wmsp_directives import (
     CACHE_CONTROL,
     CONTENT_TYPES,
@@ -18,6 +17,7 @@ from mmsforensics.protocols.wmsp_directives import (
     STARTUP_PROFILE,
     SUPPORTED,
 )
+from mmsforensics.protocols.wmsp_framing import PACKET_IDS, PUSH_IDS
 from mmsforensics.protocols.wmsp_metadata import VALUE_TYPES
 from mmsforensics.sessions.wmsp_telling import CHANGE_REASONS, END_REASONS
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 import subprocess
 
 import pytest
 from peers.asf_file import AsfFile
 from peers.mmsh_server import content_description, framed, in_parts
+from peers.push_encoder import PushOptions, pushed
 from peers.recorder import write_conversations
 from peers.wmsp_script import FRAMED, GUID, UNUSED, Sender, Talk, change, end, header
 from test_mms import events, faithful_files, rows
+
+import mmsforensics
 
 ID = "client-id=297067864"
 CHUNKED = (f"Content-Type: {FRAMED}", f"Pragma: no-cache, {ID}, timeout=60000", "Transfer-Encoding: chunked")
@@ -482,3 +486,49 @@ def test_a_connection_that_stays_open_behind_an_unchunked_play(asf, analyzed, tm
     assert [d["status"] for d in details(case, "HttpResponse")] == [200, 204, 200]
     assert [d["repeated"] for d in details(case, "WmspEndOfStream")] == [512, 1]
     assert not {"Malformed", "Gap"} & set(events(case))
+
+
+HOSTILE = [
+    b"http://[",
+    b"*",
+    b"\0",
+    b"=",
+    b",",
+    b'"',
+    b"{",
+    b"$C\0\0",
+    b"$E\4\0",
+    b"0\r\n\r\n",
+    b"HTTP/1.1 ",
+    b"\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_conversations_end_in_a_case(asf, analyzed, tmp_path, seed):
+    """Bytes changed, left out, put in: heads, directives, framing and lengths of both directions."""
+    dice = random.Random(seed)
+    talks = [pipelined(asf)[0], *unpipelined(asf)[0], *pushed([asf, asf], PushOptions(length=20_000))[0]]
+    hurt = []
+    for talk in talks:
+        told = []
+        for side, data in talk:
+            raw = bytearray(data)
+            for _ in range(dice.choice([0, 0, 1, 3])):
+                at = dice.randrange(min(len(raw), 900))
+                change = dice.choice([bytes([dice.randrange(256)]), b"", dice.choice(HOSTILE)])
+                raw[at : at + dice.randrange(4)] = change
+            if raw and dice.random() > 0.03:
+                told.append((side, bytes(raw)))
+        hurt.append(told)
+    path = write_conversations(tmp_path / "a.pcap", hurt, server=("192.0.2.10", 80), gap_ns=SECOND)
+    case = analyzed(path)
+    assert all(check.ok for check in mmsforensics.verify(case, deep=True))
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[::1/x", "http://]/", "*", "//", "http://", "/" + "a" * 5000, "/\x1b[31m"]
+)
+def test_targets_that_are_no_urls(case_of, target):
+    case = case_of(Talk().ask("GET", target, UNUSED).answer("404 No"))
+    assert rows(case, "sessions")[0]["outcome"].startswith("failed: 404")
