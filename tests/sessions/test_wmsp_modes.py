@@ -515,7 +515,7 @@ def test_damaged_conversations_end_in_a_case(asf, analyzed, tmp_path, seed):
         for side, data in talk:
             raw = bytearray(data)
             for _ in range(dice.choice([0, 0, 1, 3])):
-                at = dice.randrange(min(len(raw), 900))
+                at = dice.randrange(min(len(raw), 900) or 1)
                 change = dice.choice([bytes([dice.randrange(256)]), b"", dice.choice(HOSTILE)])
                 raw[at : at + dice.randrange(4)] = change
             if raw and dice.random() > 0.03:
