@@ -162,7 +162,7 @@ TABLES: dict[str, Table] = {
             "Windows Media sessions: one viewing, whatever carried it.",
             ("session_id", "string", "", "identifier in this case"),
             ("community_id", "string", "", "Community ID v1 of the flow that carried the control messages"),
-            ("transport", "string", "", "mmst, mmsu, mmsh, http, msb or msbd"),
+            ("transport", "string", "", "mmst, mmsu, mmsh, push, http, msb or msbd"),
             ("client_ip", "string", "", "address of the player"),
             ("client_port", "uint16", "", "port of the player"),
             ("server_ip", "string", "", "address of the server"),
@@ -411,7 +411,8 @@ TABLES: dict[str, Table] = {
                 "packet_number",
                 "uint64",
                 "",
-                "LocationId: number in the content; null where unknown",
+                "LocationId: number in the content; counted here for pushed media, which carry none; "
+                "null where unknown",
             ),
             ("send_time_ms", "uint32", "ms", "send time in the packet"),
             ("ts", "time", "ns", "time stamp of the frame that completed the packet"),

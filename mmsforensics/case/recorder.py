@@ -62,12 +62,17 @@ class CaseRecorder:
         self._traffic.conflict(flow, side, conflict)
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """Record a finished flow."""
         session_ids = [self._ids[n] for n in sessions]
         self._traffic.flow(summary, session_ids, protocol, client)
-        self._delivery.flow(summary, session_ids, client)
+        self._delivery.flow(summary, session_ids, receiver)
 
     def finish(self) -> None:
         """Write what waits for the end: every session and flow is known now."""

@@ -117,7 +117,12 @@ class _Found:
         """See `Recorder`."""
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """See `Recorder`."""
 

@@ -26,7 +26,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     WmspPacket,
 )
-from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
+from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing, find_pushed
 from mmsforensics.protocols.mms import MmsStreamDecoder
 from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
@@ -61,4 +61,5 @@ __all__ = [
     "find_asf_packets",
     "find_data_packets",
     "find_framing",
+    "find_pushed",
 ]

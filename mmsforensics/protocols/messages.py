@@ -82,6 +82,8 @@ class DataPackets:
     """Found by resynchronisation behind a hole, not by following the framing."""
     ordered: bool = False
     """Of datagrams: put in order already, by numbers of their own that LocationId and AFFlags are made of."""
+    at_once: int = 0
+    """How many have the B bit: the server sent the next packet without delay [MS-WMSP 2.2.3.1.1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +183,7 @@ class BodyEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WmspPacket:
-    """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T."""
+    """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T; of MS-WMHTTP also $F."""
 
     at: At
     kind: str

@@ -20,7 +20,7 @@ REDIRECTED = "redirected"
 TRANSITIONS: dict[str, dict[str, str]] = {
     "SecurityChallenge": {BEGUN: CHALLENGED, FAILED: CHALLENGED},
     "ReportOpenFile": {BEGUN: OPENED, CHALLENGED: OPENED, FAILED: OPENED},
-    "AsfHeader": {BEGUN: DESCRIBED, CHALLENGED: DESCRIBED, OPENED: DESCRIBED},
+    "AsfHeader": {BEGUN: DESCRIBED, CHALLENGED: DESCRIBED, OPENED: DESCRIBED, FAILED: DESCRIBED},
     "Media": {
         BEGUN: PLAYING,
         CHALLENGED: PLAYING,
@@ -29,13 +29,20 @@ TRANSITIONS: dict[str, dict[str, str]] = {
         STOPPED: PLAYING,
         COMPLETED: PLAYING,
         FAILED: PLAYING,
+        REDIRECTED: PLAYING,
     },
     "StopPlaying": {PLAYING: STOPPED},
     "CloseFile": {PLAYING: STOPPED},
     "EndOfStream": {PLAYING: COMPLETED},
     "EndOfEntry": {},
     "Failure": {BEGUN: FAILED, CHALLENGED: FAILED, OPENED: FAILED, DESCRIBED: FAILED, PLAYING: FAILED},
-    "Redirect": {BEGUN: REDIRECTED, CHALLENGED: REDIRECTED, OPENED: REDIRECTED, FAILED: REDIRECTED},
+    "Redirect": {
+        BEGUN: REDIRECTED,
+        CHALLENGED: REDIRECTED,
+        OPENED: REDIRECTED,
+        DESCRIBED: REDIRECTED,
+        FAILED: REDIRECTED,
+    },
 }
 """Event: {phase: next phase}. `Media` is a media packet, `EndOfStream` the server's word that it has sent
 everything, `EndOfEntry` that another entry of a playlist follows, `Failure` a failed hr or status."""

@@ -16,6 +16,7 @@ from mmsforensics.protocols import (
     find_asf_packets,
     find_data_packets,
     find_framing,
+    find_pushed,
 )
 from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
@@ -183,6 +184,9 @@ class Connection:
                 continue
             data = np.frombuffer(self._first_bytes(side), dtype=np.uint8)
             found = None
+            if find_pushed(data) >= 0:  # here the client sends
+                self._client = side
+                return Protocol.HTTP
             if find_data_packets(data) >= 0:
                 found = Protocol.MMS
             elif find_framing(data) is not None or find_asf_packets(data) is not None:

@@ -205,6 +205,7 @@ class Medium:
         "_holes",
         "_incarnation",
         "_last",
+        "_lost_end",
         "_next_sequence",
         "_open_hole",
         "_recorder",
@@ -228,6 +229,7 @@ class Medium:
         "late_header",
         "missing",
         "name",
+        "numbered",
         "packet_size",
         "packets",
         "rejected",
@@ -287,6 +289,8 @@ class Medium:
         self._computed: list[RestoredPacket] = []  # as `_salvaged`
         self.source = parts.source
         self.late_header: HeaderParts | None = None
+        self._lost_end = False  # whether a hole lies behind the last packet of an earlier play
+        self.numbered = True  # False: the packets' numbers are counted here
 
     @property
     def next_sequence(self) -> int:
@@ -323,6 +327,22 @@ class Medium:
     def _begins_with_loss(self) -> None:
         if self._counting[0] == -1:
             self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
+
+    def new_play(self) -> None:
+        """Take note that another play goes on with the medium: sequence and numbers begin anew.
+
+        What the server had sent when a connection was broken off is not lost for the capture.
+        """
+        if self.hurt_since:
+            at_end = {"index": self.packets, "packets": self.hurt_since, "frame": self._hole_frame}
+            for losses in (self._counted, self._uncounted):
+                losses.add(run(before=int(self._counting[1]), after=UNKNOWN, **at_end))
+            self.missing += self.hurt_since
+            self.hurt += self.hurt_since
+            self.hurt_since = 0
+        self._lost_end |= self._open_hole
+        self._open_hole = False
+        self._counting[:2] = -1, -1
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a hurt packet; the holes count it."""
@@ -441,9 +461,9 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            self._uncounted.add(
-                run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
-            )
+            rows = run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
+            rows["inferred"] |= not self.numbered
+            self._uncounted.add(rows)
         self.hurt += hurt
         self.hurt_since = 0
         self._open_hole = False
@@ -608,8 +628,8 @@ class Medium:
         else:
             never_sent = 0
         told = ended and not self.bare and not self.rejected and not unseen
-        complete = told and not missing and not self._open_hole
-        bounded = told and (self._reaches_end or not self._open_hole)
+        complete = told and not missing and not self._open_hole and not self._lost_end
+        bounded = told and (self._reaches_end or not self._open_hole) and not self._lost_end
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         loss = losses.rows(self._last_runs(unseen if ended else 0))

@@ -144,10 +144,16 @@ class Recorder(Protocol):
         """Record bytes that a side of a flow sent twice, differently."""
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """Record a finished flow, the numbers of the sessions it carried, and its client if that is known.
 
+        `receiver` is the end that media are sent to: the client, but for push distribution.
         All flows are told after all anomalies but their own last ones, and before the sessions.
         """
 

@@ -19,10 +19,10 @@ from mmsforensics.protocols import CutPacket, DataPackets, Malformed, Message, M
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
-from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
-from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
+from mmsforensics.sessions.http_session import HttpSessions
+from mmsforensics.sessions.joining import HttpJoining
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.msbd_session import MsbdSession
@@ -33,10 +33,6 @@ from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Polic
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
 
 UDP = 17
-
-JOIN_WITHIN_NS = 60_000_000_000
-"""A connection that plays joins one that described the same URL at most this long ago. Players reconnect at
-once; a minute leaves room for a slow one, and keeps two viewings of one URL apart."""
 
 HELD_LIMIT = 4 << 20
 """Bytes of UDP data held for a control connection or a header that comes later, as it does where it is known
@@ -83,7 +79,7 @@ class SessionRoom:
         self._done: set[int] = set()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
-        self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
+        self._joining = HttpJoining(self._new_story)
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[tuple[Flow, Endpoint, Datagram, bool]] = []  # and whether a session knows
@@ -148,9 +144,12 @@ class SessionRoom:
         uid = watch.flow.uid
         protocol, client = self._seen_as.get(uid, ("unknown", None))
         stories = self._carried.get(uid, [])
+        receiver = client
+        if client is not None and any(s.media_side == "client" for s in stories):
+            receiver = watch.flow.b if client == watch.flow.a else watch.flow.a
         for story in stories:
-            story.delivered(_client_word(summary, client))
-        self._recorder.flow(summary, [s.number for s in stories], protocol, client)
+            story.delivered(_client_word(summary, receiver))
+        self._recorder.flow(summary, [s.number for s in stories], protocol, client, receiver)
 
     def _carries(self, uid: int, story: Story) -> None:
         """Note that a flow belongs to a session."""
@@ -230,7 +229,7 @@ class SessionRoom:
             return self._mms_session(uid, self._new_story(client, server, first_frame))
         if connection.protocol is Protocol.MSBD:
             return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
-        return HttpSessions(client, server, first_frame, self._find_story, self._document)
+        return HttpSessions(client, server, first_frame, self._joining.find, self._document)
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
         session = self._mms[uid] = MmsSession(story)
@@ -245,24 +244,6 @@ class SessionRoom:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)
         self._recorder.begin(story.number, first_frame)
         self._stories.append(story)
-        return story
-
-    def _find_story(self, exchange: Exchange, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
-        """The session an exchange belongs to: one that has described the same content, or a new one."""
-        key = (client.address, server.address, server.port, exchange_url(exchange, server, "mmsh"))
-        known = self._described.get(key)
-        first = exchange.request or exchange.response
-        if known is not None and first is not None:
-            near = first.at.ts - known.end_ts <= JOIN_WITHIN_NS
-            same_player = not exchange.guid or not known.player_guid or exchange.guid == known.player_guid
-            same_connection = known.first_frame == first_frame
-            # A POST (log, stop, keep-alive) belongs to what was played; a GET begins a viewing of its own.
-            reports = exchange.request is not None and exchange.request.method == "POST"
-            waiting = reports or (known.received == 0 and known.phase != automaton.FAILED)
-            if same_connection or (near and same_player and waiting):
-                return known
-        story = self._new_story(client, server, first_frame)
-        self._described[key] = story
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from mmsforensics.protocols import (
     Overlap,
     StreamEnd,
 )
-from mmsforensics.protocols.messages import At
+from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.push import PushedNumbers
 from mmsforensics.sessions.verdict import REASONS, Reason
+from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
@@ -91,6 +94,22 @@ class Story:
         """Where the client stopped, if nothing was sent since."""
         self.media_wait = False
         """Whether media have come that wait for their header."""
+        self.media_side: Direction = "server"
+        """Who sends the media."""
+        self.asked = ""
+        """The URL by which other connections are joined."""
+        self.connections: set[int] = set()
+        """First frames of the connections that are part of it."""
+        self.tokens: set[str] = set()
+        """Numbers by which client and server name it."""
+        self.challenged = False
+        """Whether the client was asked last who it is."""
+        self.carried_by = 0
+        """First frame of the connection that carries the media, 0 before there are any."""
+        self.played_on = 0
+        """First frame of the connection on which a Play is running, 0 if there is none."""
+        self.selection = Selection()
+        self.pushed = PushedNumbers()
         self._incarnation = -1  # of the media that came last
         self.resend_requests = 0
         """Packets that the client asked to be sent again."""
@@ -155,15 +174,28 @@ class Story:
                     {**where, "side": at.direction, "reason": message.reason, "bytes_left": message.left},
                 )
 
+    def carry(self, first_frame: int) -> None:
+        """Take note that media come on a connection.
+
+        It may go on with what another one carried, but for what was sent to its end.
+        """
+        before, self.carried_by = self.carried_by, first_frame
+        if self.medium is None or before in (0, first_frame):
+            return
+        if self.entry_ended:
+            self.close_medium()
+        else:
+            self.medium.new_play()
+
     def _hole(self, message: Hole | Malformed) -> None:
-        """Tell the medium; what the client sent is none of it."""
-        if self.medium is not None and message.at.direction == "server":
+        """Tell the medium; what the other side sent is none of it."""
+        if self.medium is not None and message.at.direction == self.media_side:
             self.medium.hole(message)
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a media packet that a hole has hurt."""
         if self.medium is not None:
-            self.medium.cut(packet)
+            self.medium.cut(packet if self.medium.numbered else replace(packet, location=self.pushed.next))
 
     def header_part(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
         """Take a part of a header. Returns False when the packet can't be one."""
@@ -313,6 +345,7 @@ class Story:
             self.packet_size_hint,
             first_sequence=self._next_sequence,
         )
+        medium.numbered = self.transport != "push"
         if self._sparse:
             medium.begin_play(sparse=True)
         return medium
