@@ -162,6 +162,8 @@ class CaseRecorder:
                 "gap_bytes": summary.gap_bytes,
                 "acked_unseen_bytes": summary.acked_unseen,
                 "seen_unacked_bytes": summary.seen_unacked,
+                "resend_requests": summary.resend_requests,
+                "packets_resent": summary.packets_resent,
                 "capture_id": capture_id,
                 "frame": frame,
             },

@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 
 from mmsforensics.protocols.detect import Protocol
 from mmsforensics.protocols.messages import Direction, Message
-from mmsforensics.protocols.mms import decode_datagrams
+from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.protocols.msb import BASE, HEADER, MsbDatagrams, is_msb, is_msbd
 from mmsforensics.streams import Datagrams
 

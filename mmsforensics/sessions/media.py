@@ -25,6 +25,7 @@ from mmsforensics.sessions.medium import (
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
 
@@ -42,11 +43,17 @@ REORDER_WINDOW = 120
 RESEND_WINDOW = 4096
 """Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
 
+SETTLING = 128
+"""Datagrams behind a new play whose sequence numbers are taken for the nearest ones: packets of the play
+before may come among them, and LocationIds jump."""
 
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
 
 NO_RUNS = np.empty((0, 4), dtype=np.int64)
+
+BEGUN, SPARSE = 1, 2
+"""What a play says of LocationIds: the next one may be any; any number of them may be left out."""
 
 
 class HeaderParts:
@@ -146,11 +153,12 @@ def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
 def count_missing(flags, location, state, found):
     """Count the packets that the 8-bit sequence numbers show to be missing.
 
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero, whether 0xFF may be left
-    out before 0 (MS-MMSP 2.2.2)] and is brought up to date. A server that does not count (all AFFlags alike)
-    shows nothing. Where more than 255 are missing, the LocationIds tell how often the sequence wrapped. As
-    many gaps as `found` has rows are written to it, as [index of the packet behind, LocationId before,
-    LocationId behind, packets missing]. Returns the numbers of packets and of gaps.
+    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN or SPARSE or 0] and
+    is brought up to date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255
+    are missing, the LocationIds tell how often the sequence wrapped, unless a play has begun in between, or
+    leaves out packets by its nature; where one begins, 0xFF may be left out [MS-MMSP 2.2.2]. As many gaps as
+    `found` has rows are written to it, as [index of the packet behind, LocationId before, LocationId behind,
+    packets missing]. Returns the numbers of packets and of gaps.
     """
     missing = 0
     n = 0
@@ -169,7 +177,7 @@ def count_missing(flags, location, state, found):
             elif step != 0 and state[3] == 0 and not (state[4] and state[0] == 0xFE and sequence == 0):
                 lost = step - 1
                 ahead = (here - state[1] - 1) & 0xFFFFFFFF
-                while lost + 256 <= ahead and ahead < 1 << 24:
+                while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
                     lost += 256
         if lost:
             if n < len(found):
@@ -177,6 +185,8 @@ def count_missing(flags, location, state, found):
             missing += lost
             n += 1
         state[0], state[1] = sequence, here
+        if state[4] == BEGUN:
+            state[4] = 0
     return missing, n
 
 
@@ -190,8 +200,10 @@ class Medium:
         "_datagrams",
         "_file_size",
         "_first_location",
+        "_first_sequence",
         "_hole_frame",
         "_holes",
+        "_incarnation",
         "_last",
         "_next_sequence",
         "_open_hole",
@@ -200,6 +212,9 @@ class Medium:
         "_salvaged",
         "_salvaged_count",
         "_session",
+        "_settling",
+        "_skipped",
+        "_sparse",
         "_uncounted",
         "_waiting",
         "_writer",
@@ -209,12 +224,14 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
+        "late",
         "late_header",
         "missing",
         "name",
         "packet_size",
         "packets",
         "rejected",
+        "resends",
         "source",
         "unsound",
     )
@@ -226,6 +243,8 @@ class Medium:
         parts: HeaderParts,
         name: str,
         packet_size: int = 0,
+        *,
+        first_sequence: int = -1,
     ) -> None:
         self._recorder = recorder
         self._session = session
@@ -244,9 +263,17 @@ class Medium:
         self.bytes = 0
         self._file_size = 0
         self._writer: MediumWriter | None = None
-        self._counting = np.array([-1, -1, 0, 0, 1], dtype=np.int64)
+        self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
         self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
-        self._next_sequence = -1
+        self._next_sequence = first_sequence  # of datagrams; -1 as long as it is not known
+        self._first_sequence = first_sequence
+        self.late = 0
+        """Datagrams of the medium before: they came too late for it, and are in no file."""
+        self._skipped: set[int] = set()  # numbers that the server left out
+        self._settling = 0
+        self._sparse = False
+        self._incarnation = -1
+        self.resends = Resends(whole=first_sequence >= 0)
         self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
         self._counted = LossMap()  # what is missing by the sequence numbers
         self._uncounted = LossMap()  # and by the holes
@@ -260,6 +287,24 @@ class Medium:
         self._computed: list[RestoredPacket] = []  # as `_salvaged`
         self.source = parts.source
         self.late_header: HeaderParts | None = None
+
+    @property
+    def next_sequence(self) -> int:
+        """Number of the datagram expected behind the last one seen, -1 when nothing is known of it."""
+        return max(self._last[0] + 1, self._next_sequence)
+
+    def begin_play(self, *, sparse: bool) -> None:
+        """Take note that a play begins: LocationIds may jump, and in a `sparse` one go on jumping."""
+        self._sparse = sparse
+        self._settling = SETTLING
+        self._counting[4] = SPARSE if sparse else BEGUN
+
+    def asked_again(self, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """Take note that the client asks for packets again: so many had been captured, and so many not."""
+        return self.resends.asked(numbers, self._last[0], self._seen)
+
+    def _seen(self, sequence: int) -> bool:
+        return sequence < self._next_sequence or sequence in self._waiting
 
     @property
     def bare(self) -> bool:
@@ -341,7 +386,6 @@ class Medium:
         """Append media packets in the order of sending."""
         if block.ordered:
             self._datagrams |= not block.reliable
-            self._counting[4] = 0  # numbers of their own leave none out
         if block.reliable or block.ordered:
             self._append(block.packets, block)
             return
@@ -356,6 +400,10 @@ class Medium:
             packets = packets[fitting]
         if not len(packets):
             return
+        if int(packets["incarnation"][0]) != self._incarnation:
+            if self._incarnation >= 0 and not self._counting[4]:
+                self._counting[4] = BEGUN
+            self._incarnation = int(packets["incarnation"][0])
         writer = self._open()
         where = block.data, block.base, block.pieces
         if self.bare:
@@ -439,23 +487,29 @@ class Medium:
         """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
         packets = block.packets
         flags = packets["flags"].astype(np.int64)
+        self._datagrams = True
         if self._next_sequence < 0:
             # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
             self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
-            self._datagrams = True
+            self.resends.whole = self._next_sequence == 0
             if self._next_sequence == 0:
                 self._begins_with_loss()
         in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
         steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
-        if not self._waiting and in_step.all() and steady and packets["location"][0] > self._last[1]:
+        quiet = not self._waiting and not self._skipped and not self.resends.pending
+        if quiet and in_step.all() and steady and packets["location"][0] > self._last[1]:
             self._next_sequence += len(packets)
+            self._settling = max(self._settling - len(packets), 0)
             self._remember(packets[-1], self._next_sequence - 1)
             self._append(packets, block)
             return
         for packet in packets:
             sequence = self._sequence(packet)
+            self._settling = max(self._settling - 1, 0)
+            self.resends.came(sequence)
             if sequence >= self._next_sequence:
                 self._waiting.setdefault(sequence, (packet, block))
+            self.late += sequence < self._first_sequence
             if sequence > self._last[0]:
                 self._remember(packet, sequence)
             self._flush_ready()
@@ -474,10 +528,13 @@ class Medium:
         """
         flags = int(packet["flags"])
         last, location, incarnation = self._last
-        if last < 0 or int(packet["incarnation"]) != incarnation:
-            if self._next_sequence % 256 == 0xFF and flags == 0:
-                self._next_sequence += 1  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
-            return self._next_sequence + (flags - self._next_sequence + 128) % 256 - 128
+        begins = last < 0 or int(packet["incarnation"]) != incarnation or self._settling > 0
+        if begins or self._sparse:
+            expected = self.next_sequence
+            if begins and last >= 0 and expected % 256 == 0xFF and flags == 0:
+                self._skipped.add(expected)  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
+                return expected + 1
+            return expected + (flags - expected + 128) % 256 - 128
         ahead = int(packet["location"]) - location
         predicted = last + ahead
         if ahead > 0:
@@ -486,10 +543,30 @@ class Medium:
 
     def _flush_ready(self) -> None:
         ready: list[tuple[np.void, DataPackets]] = []
-        while self._next_sequence in self._waiting:
-            ready.append(self._waiting.pop(self._next_sequence))
+        while self._next_sequence in self._waiting or self._next_sequence in self._skipped:
+            if self._next_sequence in self._waiting:
+                ready.append(self._waiting.pop(self._next_sequence))
+            else:
+                self._write(ready)
+                ready = []
+                self._skip(self._next_sequence)
             self._next_sequence += 1
         self._write(ready)
+
+    def _skip(self, sequence: int) -> None:
+        """Pass over a number that the server left out."""
+        self._skipped.discard(sequence)
+        self._counting[4] = self._counting[4] or BEGUN
+
+    def _flush_rest(self) -> None:
+        """Write what waits for packets that will not come any more."""
+        for after in sorted(self._waiting):
+            if after not in self._waiting:  # written with the one before
+                continue
+            for sequence in [s for s in self._skipped if s < after]:
+                self._skip(sequence)
+            self._next_sequence = after
+            self._flush_ready()
 
     def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
         first = 0
@@ -521,8 +598,8 @@ class Medium:
         endings : tuple of Reason
             How the sending ended.
         """
-        self._write([self._waiting[sequence] for sequence in sorted(self._waiting)])
-        self._waiting.clear()
+        self.resends.settle(self._seen)
+        self._flush_rest()
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
@@ -587,6 +664,8 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
+        if self.resends.packets:
+            yield Reason("asked again", self.resends.told(), self.resends.packets)
         if self._restored:
             text = (
                 f"{self._restored} packets that were not seen are computed from parity: in the playable file"

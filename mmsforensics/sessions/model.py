@@ -67,6 +67,10 @@ class SessionSummary:
     acknowledgement was captured."""
     seen_unacked: int | None
     """Bytes of the server's streams that were captured and never acknowledged."""
+    resend_requests: int | None = None
+    """Packets that the client asked to be sent again; None where the transport knows no such requests."""
+    packets_resent: int | None = None
+    """Packets that came once they had been asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
