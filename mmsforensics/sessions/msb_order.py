@@ -65,7 +65,7 @@ class Counts:
     repeated: int = 0
     """Packets that came again."""
     differing: int = 0
-    """Of these, those whose bytes differ from those that came first."""
+    """Of these, those that came within the window and whose bytes differ from those that came first."""
     late: int = 0
     """Packets that were overtaken by more than the window: they are in no file."""
     checked: int = 0
@@ -111,6 +111,8 @@ class MsbOrder:
     """Lowest number handed on."""
     _out: int = -1
     """Numbers up to it were handed on."""
+    _floor: int = -1
+    """Packets up to it are kept no longer: of a cycle that begins there it cannot be told what was seen."""
     _parity_before: tuple[int, int] = (-1, -1)
     """Number and Cycle of the last parity packet used."""
     _lost: dict[int, None] = field(default_factory=dict)
@@ -172,7 +174,8 @@ class MsbOrder:
             self._out = int(numbers[-1])
         restored = self._use_parity(np.flatnonzero(~parity), np.flatnonzero(parity & (self._serial <= limit)))
         block = self._block(media)
-        self._keep(self._serial > self._out - MOST_SPAN - 1)
+        self._floor = max(self._out - MOST_SPAN - 1, -1)
+        self._keep(self._serial > self._floor)
         return Settled(block, tuple(restored))
 
     def _sort(self) -> NDArray[np.bool_]:
@@ -237,6 +240,8 @@ class MsbOrder:
         found = []
         for i in np.flatnonzero((span == 0) | (count < span)).tolist():
             packet = None
+            if span[i] and ends[i] - span[i] < self._floor:
+                continue  # it came so late that its packets were handed on long ago
             if span[i] and count[i] == span[i] - 1:
                 packet = self._restore(
                     ec, media[first[i] : first[i] + count[i]], int(parity[i]), int(span[i])

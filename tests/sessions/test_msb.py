@@ -508,6 +508,19 @@ def test_noise_on_the_group_is_told_and_passed_over(film, station, received):
     assert said["length"] == 45
 
 
+@pytest.mark.parametrize("later", [30, 300])
+def test_a_parity_packet_that_comes_late_restores_nothing_that_was_seen(station, received, tmp_path, later):
+    small = AsfFile.read(make_asf(tmp_path / "small.wmv", packet_size=200))
+    sent = sender.entry(small, FORMAT)
+    at = [i for i, s in enumerate(sent) if s.parity][3]
+    arrived = [*sent[:at], *sent[at + 1 : at + later], sent[at], *sent[at + later :]]
+    case = received(arrived, station((FORMAT, small.header)))
+    assert files(case) == [sender.faithful(small.header, small.packet_size, sent)]
+    assert rows(case, "restored") == []
+    (counts,) = details(case, "MsbErrorCorrection")
+    assert (counts["beyond_repair"], counts["contradicted"]) == (0, 0)
+
+
 def test_a_stray_number_costs_no_packet(film, station, received):
     sent = sender.entry(film, FORMAT)
     stray = sender.Sent(0x70000000, FORMAT, sent[3].asf)
