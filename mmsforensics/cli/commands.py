@@ -16,6 +16,7 @@ import click
 from mmsforensics import __version__
 from mmsforensics.cli.asf_files import asf, carve
 from mmsforensics.cli.matching import match
+from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -452,6 +453,7 @@ main.add_command(carve)
 main.add_command(explain)
 main.add_command(slice_)
 main.add_command(match)
+main.add_command(preview)
 
 
 def _open(path: Path) -> Case:
