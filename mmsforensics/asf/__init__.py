@@ -7,6 +7,7 @@ Usable without any capture; knows nothing of networks. `open` reads a file:
 ...     film.streams, film.media_objects()
 """
 
+from mmsforensics.asf.elementary import STREAM_OBJECT, extension_of, write_stream
 from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_value
 from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
 from mmsforensics.asf.file import open_asf as open
@@ -48,6 +49,7 @@ __all__ = [
     "PART",
     "PAYLOAD",
     "RESTORED",
+    "STREAM_OBJECT",
     "AsfError",
     "AsfFile",
     "AsfObject",
@@ -69,6 +71,7 @@ __all__ = [
     "ScriptCommand",
     "StreamInfo",
     "Tag",
+    "extension_of",
     "extension_value",
     "find_payloads",
     "guid_name",
@@ -86,4 +89,5 @@ __all__ = [
     "walk_payloads",
     "write_object",
     "write_playable",
+    "write_stream",
 ]

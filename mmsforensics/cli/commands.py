@@ -15,6 +15,7 @@ import click
 
 from mmsforensics import __version__
 from mmsforensics.cli.asf_files import asf, carve
+from mmsforensics.cli.extracting import extract
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
@@ -452,6 +453,7 @@ main.add_command(asf)
 main.add_command(carve)
 main.add_command(explain)
 main.add_command(slice_)
+main.add_command(extract)
 main.add_command(match)
 main.add_command(preview)
 
