@@ -95,7 +95,7 @@ def extension_systems(header: Header) -> Systems:
 
 
 @njit(cache=True, nogil=True)
-def split_extension(data, begin, length, systems, first, last, out):
+def _split(data, begin, length, systems, first, last, out):
     """Find the data of systems ``first:last`` in an extension; returns how many rows of (system, at, length).
 
     `out` needs a row more than there are systems; positions are those in `data`.
@@ -131,7 +131,7 @@ def _rows(data, packet_size, payloads, first_payload, systems, starts, found, ou
         stream = np.int64(row["stream"])
         begin = base + np.int64(row["extension_at"])
         length = np.int64(row["extension_length"])
-        many = split_extension(data, begin, length, systems, starts[stream], starts[stream + 1], found)
+        many = _split(data, begin, length, systems, starts[stream], starts[stream + 1], found)
         for k in range(many):
             one = out[n]
             one["payload"], one["packet"] = first_payload + p, row["packet"]

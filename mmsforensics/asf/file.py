@@ -57,6 +57,7 @@ TABLE_SHARE = 1.5
 """A whole table may take as many times the bytes of the file, or `TABLE_FREE` when that is more."""
 
 TABLE_FREE = 4 << 20
+"""Bytes that any table may take."""
 
 COPY = 8 << 20
 """Bytes copied at once."""
@@ -165,14 +166,18 @@ class AsfFile:
         -------
         ndarray of ASF_PACKET, shape (packet_count,)
             ``ok`` says that all payloads of the packet are sound, ``reason`` why not.
+
+        Raises
+        ------
+        AsfError
+            The table would be much larger than the file, as with packets of a few bytes.
         """
-        heads = np.empty(self.packet_count, dtype=ASF_PACKET)
-        for batch in self.batches():
-            heads[batch.first_packet : batch.first_packet + len(batch.packets)] = batch.packets
-        return heads
+        return self._table(ASF_PACKET, (batch.packets for batch in self._walked()))
 
     def packet_heads(self) -> NDArray[np.void]:
         """As `packets`, but ``ok`` says that the heads are sound; payloads are not looked at."""
+        if self.packet_count > self._room(ASF_PACKET):
+            raise AsfError(f"{self.packet_count} packets of {self.packet_size} bytes: read them by batches")
         return walk_packets(self.packet_bytes(), self.packet_size)
 
     def batches(self, block: int = BLOCK) -> Iterator[PayloadBatch]:
@@ -345,9 +350,13 @@ class AsfFile:
             out.write(self._map[at : min(at + COPY, end)])
         return max(end - begin, 0)
 
+    def _room(self, dtype: np.dtype[np.void]) -> int:
+        """Rows that a whole table may have."""
+        return max(int(self.size * TABLE_SHARE), TABLE_FREE) // dtype.itemsize
+
     def _table(self, dtype: np.dtype[np.void], batches: Iterator[NDArray[np.void]]) -> NDArray[np.void]:
         """Join batches into a table that may not outgrow the file."""
-        limit = max(int(self.size * TABLE_SHARE), TABLE_FREE) // dtype.itemsize
+        limit = self._room(dtype)
         rows, n = np.empty(min(limit, 1024), dtype=dtype), 0
         for batch in batches:
             if n + len(batch) > limit:

@@ -12,11 +12,17 @@ from datetime import UTC, datetime, timedelta
 from mmsforensics.asf.codecs import audio_codec, video_codec
 from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.layout import Fields, utf16
-from mmsforensics.asf.tree import DATA_OBJECT as DATA_OBJECT
-from mmsforensics.asf.tree import DATA_OBJECT_HEAD as DATA_OBJECT_HEAD
-from mmsforensics.asf.tree import FRAME as FRAME
-from mmsforensics.asf.tree import HEADER_FIELDS as HEADER_FIELDS
-from mmsforensics.asf.tree import HEADER_OBJECT, MAX_OBJECTS, AsfObject, HeaderProblem, Reader
+from mmsforensics.asf.tree import (
+    DATA_OBJECT,
+    DATA_OBJECT_HEAD,
+    FRAME,
+    HEADER_FIELDS,
+    HEADER_OBJECT,
+    MAX_OBJECTS,
+    AsfObject,
+    HeaderProblem,
+    Reader,
+)
 
 MAX_PACKET_SIZE = 0xFFFF
 """Bytes of a data packet at most: transports carry its length in 16 bits, and a header may lie to make

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf.extensions import Systems, split_extension
+from mmsforensics.asf.extensions import Systems, extension_rows
 
 UNKNOWN = -1
 
@@ -55,23 +55,7 @@ def _close(row, state):
 
 
 @njit(cache=True, nogil=True)
-def _duration(data, base, payload, systems, starts, wanted, found):
-    """Read the Sample Duration of a payload, -1 when it has none."""
-    stream = np.int64(payload["stream"])
-    if payload["extension_length"] == 0 or wanted[stream] < 0:
-        return -1
-    begin, length = base + np.int64(payload["extension_at"]), np.int64(payload["extension_length"])
-    n = split_extension(data, begin, length, systems, starts[stream], starts[stream + 1], found)
-    for k in range(n):
-        if found[k, 0] == wanted[stream] and found[k, 2] == 2:
-            return np.int64(data[found[k, 1]]) | np.int64(data[found[k, 1] + 1]) << 8
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _assemble(
-    data, size, payloads, first_packet, first_payload, objects, states, systems, starts, wanted, found, out
-):
+def _assemble(payloads, durations, first_packet, first_payload, objects, states, out):
     """Go on with the open objects; writes those that are done into `out`, returns how many."""
     n = 0
     for p in range(len(payloads)):
@@ -100,8 +84,7 @@ def _assemble(
             )
             row["size"], row["received"], row["payloads"] = payload["object_size"], 0, 0
             row["stream"], row["key"], row["compressed"] = stream, payload["key"], payload["compressed"]
-            base = np.int64(payload["packet"]) * size
-            row["duration_ms"] = _duration(data, base, payload, systems, starts, wanted, found)
+            row["duration_ms"] = durations[p]
             state["open"], state["ordered"], state["next"] = 1, 1, 0
         if offset != state["next"]:
             state["ordered"] = 0
@@ -151,23 +134,22 @@ class Assembler:
             The objects that are done, in the order of their ends.
         """
         out = np.empty(len(payloads) + 128, dtype=MEDIA_OBJECT)
-        spans = np.diff(self.systems.starts)
-        found = np.empty((int(spans.max()) + 2, 3), dtype=np.int64)
-        n = _assemble(
-            data,
-            packet_size,
-            payloads,
-            first_packet,
-            first_payload,
-            self._objects,
-            self._states,
-            self.systems.rows,
-            self.systems.starts,
-            self.systems.durations,
-            found,
-            out,
-        )
+        durations = self._durations(data, packet_size, payloads)
+        n = _assemble(payloads, durations, first_packet, first_payload, self._objects, self._states, out)
         return out[:n] if 2 * n > len(out) else out[:n].copy()
+
+    def _durations(
+        self, data: NDArray[np.uint8], packet_size: int, payloads: NDArray[np.void]
+    ) -> NDArray[np.int32]:
+        """Read the Sample Duration of each payload, UNKNOWN where it has none."""
+        durations = np.full(len(payloads), UNKNOWN, dtype=np.int32)
+        if (self.systems.durations < 0).all():
+            return durations
+        rows = extension_rows(data, packet_size, payloads, self.systems)
+        rows = rows[(rows["system"] == self.systems.durations[rows["stream"]]) & (rows["length"] == 2)]
+        at = rows["packet"] * packet_size + rows["at"]
+        durations[rows["payload"]] = data[at].astype(np.int32) | data[at + 1].astype(np.int32) << 8
+        return durations
 
     def end(self) -> NDArray[np.void]:
         """Give the objects that are still open at the end of the data: ndarray of MEDIA_OBJECT."""

@@ -253,7 +253,6 @@ def _media_type(item: AsfObject) -> Iterator[Located]:
         ("Reserved Flags", 8, 2),
         ("Format Data Size", 9, 40 + len(data)),
         ("Format Data Size (BITMAPINFOHEADER)", 11, 40 + len(data)),
-        ("Image Width", 15, number(values, "Encoded Image Width")),
     )
     for name, offset, wanted in checks:
         if values[name] != wanted:

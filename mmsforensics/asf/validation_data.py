@@ -125,9 +125,10 @@ def _objects(file: AsfFile, rows: NDArray[np.void]) -> Iterator[Located]:
     for k, n in _each(rows["complete"] == 0):
         row = rows[k]
         where = _offset(file, int(row["first_packet"]), int(row["first_at"]))
-        what = f"object {row['object_number']} of stream {row['stream']}"
-        found = f"{row['received']} bytes in {row['payloads']} payloads"
-        yield ("5.2.3.1", SHALL, where, "Media Object", what, f"{row['size']} bytes in order", found, n)
+        expected = f"{row['size']} bytes in order"
+        found = f"{row['received']} in {row['payloads']} payloads"
+        found += f" (object {row['object_number']} of stream {row['stream']})"
+        yield ("5.2.3.1", SHALL, where, "Media Object", "completeness", expected, found, n)
 
 
 # --- indexes ------------------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ def asf(file: Path, check: bool, with_fields: bool, as_json: bool) -> None:
     from mmsforensics.asf import open as open_file
     from mmsforensics.asf.summary import summary
     from mmsforensics.asf.validation import validate
+    from mmsforensics.cli.progress import tell_of_compiling
+    from mmsforensics.evidence.compiled import told_of_compiling
 
     try:
         opened_file = open_file(file)
@@ -49,7 +51,7 @@ def asf(file: Path, check: bool, with_fields: bool, as_json: bool) -> None:
         fail(f"{file}: {error.strerror or error}")
     except AsfError as error:
         fail(str(error))
-    with opened_file as opened:
+    with opened_file as opened, told_of_compiling(tell_of_compiling):
         told = summary(opened)
         violations = validate(opened) if check else ()
         if check:
@@ -200,7 +202,8 @@ def _carve(file: Path, out: Path | None, prefix: str, place: tuple[int, int]) ->
     from mmsforensics.asf import AsfError
     from mmsforensics.asf.carving import open_blob
     from mmsforensics.case.intake import Progress
-    from mmsforensics.cli.progress import shown_progress
+    from mmsforensics.cli.progress import shown_progress, tell_of_compiling
+    from mmsforensics.evidence.compiled import told_of_compiling
 
     try:
         carver = open_blob(file)
@@ -208,7 +211,7 @@ def _carve(file: Path, out: Path | None, prefix: str, place: tuple[int, int]) ->
         fail(str(error))
     except OSError as error:
         fail(f"{file}: {error.strerror or error}")
-    with shown_progress(quiet=False) as report:
+    with shown_progress(quiet=False) as report, told_of_compiling(tell_of_compiling):
         if report is not None:
             carver.tell = lambda done: report(Progress(str(file), *place, done, carver.size))
         yield from _found(carver, file, out, prefix)

@@ -140,6 +140,17 @@ def test_a_table_that_outgrows_the_file_is_refused(tmp_path, monkeypatch):
         assert sum(len(b.payloads) for b in one.batches()) == 500 * 40
 
 
+def test_packets_of_a_few_bytes_are_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(asf.file, "TABLE_FREE", 0)
+    path = tmp_path / "a.asf"
+    path.write_bytes(asf_file([b"\0"] * 5000, size=1))
+    with asf.open(path) as one:
+        assert one.packet_count == 5000
+        for call in (one.packets, one.packet_heads):
+            with pytest.raises(asf.AsfError, match="by batches"):
+                call()
+
+
 # --- the top level ------------------------------------------------------------------------------------
 
 PACKETS = [packet_of([fragment(b"abc", stream=1, number=k, size=3, time=k)], 100) for k in range(4)]

@@ -126,8 +126,16 @@ def test_a_payload_of_a_stream_nobody_declared(tmp_path):
 def test_media_objects_that_are_not_whole(tmp_path):
     one = packet_of([fragment(b"abcd", stream=1, number=3, size=40, time=0)], SIZE)
     (found,) = violations(tmp_path, asf_file([one], audio(1), extension(), size=SIZE))
-    assert (found.object, found.rule) == ("Media Object", "object 3 of stream 1")
-    assert (found.expected, found.found) == ("40 bytes in order", "4 bytes in 1 payloads")
+    assert (found.object, found.rule) == ("Media Object", "completeness")
+    assert found.expected == "40 bytes in order"
+    assert found.found == "4 in 1 payloads (object 3 of stream 1)"
+
+
+def test_very_many_media_objects_that_are_not_whole_are_counted(tmp_path):
+    parts = [packet_of([fragment(b"a", stream=1, number=k % 256, size=9, time=k)], SIZE) for k in range(3000)]
+    found = violations(tmp_path, asf_file(parts, audio(1), extension(), size=SIZE))
+    assert len(found) == 101
+    assert sum(v.count for v in found) == 3000
 
 
 def test_an_index_beyond_the_packets(tmp_path):
