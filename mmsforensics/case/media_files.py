@@ -24,6 +24,7 @@ from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
 from mmsforensics.case.store import TableStore
+from mmsforensics.case.views import ENCRYPTED_NOTE, encrypted, write_views
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
@@ -220,6 +221,16 @@ class MediumFile:
         media_id = self._names.media_id(self.kind)
         self._rows(self.kind, header, summary, self._file, self._notes(made))
         self._packet_rows(media_id)
+        first = self._origins.rows()["frame"][:1]
+        if self.header_bytes:
+            write_views(
+                self._place,
+                self._names,
+                self.kind,
+                header,
+                self._packets.rows(),
+                int(first[0]) if len(first) else 0,
+            )
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
         if made is not None and made.file is not None:
@@ -382,6 +393,8 @@ class MediumFile:
         loan: tuple[str, str] | None = None,
     ) -> None:
         media_id = self._names.media_id(kind)
+        if encrypted(header):
+            notes = [*notes, ENCRYPTED_NOTE]
         self._place.rows.add(
             file,
             {
@@ -394,6 +407,7 @@ class MediumFile:
                 "packets_missing": summary.packets_missing,
                 "complete": summary.complete,
                 "verdict": summary.verdict,
+                "encrypted": encrypted(header),
                 "duration_ms": header.duration_ms,
                 "title": header.title,
                 "author": header.author,
