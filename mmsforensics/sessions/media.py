@@ -53,7 +53,7 @@ SALVAGED_WAITING = 256
 NO_RUNS = np.empty((0, 4), dtype=np.int64)
 
 BEGUN, SPARSE = 1, 2
-"""What a play says of LocationIds: the next one may be any; any number of them may be left out."""
+"""Bits: a play begins, the next LocationId may be any; its play leaves out any number of them."""
 
 
 class HeaderParts:
@@ -153,7 +153,7 @@ def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
 def count_missing(flags, location, state, found):
     """Count the packets that the 8-bit sequence numbers show to be missing.
 
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN or SPARSE or 0] and
+    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN and SPARSE] and
     is brought up to date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255
     are missing, the LocationIds tell how often the sequence wrapped, unless a play has begun in between, or
     leaves out packets by its nature; where one begins, 0xFF may be left out [MS-MMSP 2.2.2]. As many gaps as
@@ -174,7 +174,9 @@ def count_missing(flags, location, state, found):
                 state[2] += 1
             elif step == 0 and here == state[1] + 1:
                 state[3] += 1
-            elif step != 0 and state[3] == 0 and not (state[4] and state[0] == 0xFE and sequence == 0):
+            elif (
+                step != 0 and state[3] == 0 and not (state[4] & BEGUN and state[0] == 0xFE and sequence == 0)
+            ):
                 lost = step - 1
                 ahead = (here - state[1] - 1) & 0xFFFFFFFF
                 while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
@@ -185,8 +187,7 @@ def count_missing(flags, location, state, found):
             missing += lost
             n += 1
         state[0], state[1] = sequence, here
-        if state[4] == BEGUN:
-            state[4] = 0
+        state[4] &= ~BEGUN
     return missing, n
 
 
@@ -301,7 +302,7 @@ class Medium:
         """Take note that a play begins: LocationIds may jump, and in a `sparse` one go on jumping."""
         self._sparse = sparse
         self._settling = SETTLING
-        self._counting[4] = SPARSE if sparse else BEGUN
+        self._counting[4] = BEGUN | SPARSE if sparse else BEGUN
 
     def asked_again(self, numbers: tuple[int, ...]) -> tuple[int, int]:
         """Take note that the client asks for packets again: so many had been captured, and so many not."""
@@ -421,8 +422,8 @@ class Medium:
         if not len(packets):
             return
         if int(packets["incarnation"][0]) != self._incarnation:
-            if self._incarnation >= 0 and not self._counting[4]:
-                self._counting[4] = BEGUN
+            if self._incarnation >= 0:
+                self._counting[4] |= BEGUN
             self._incarnation = int(packets["incarnation"][0])
         writer = self._open()
         where = block.data, block.base, block.pieces
@@ -576,7 +577,7 @@ class Medium:
     def _skip(self, sequence: int) -> None:
         """Pass over a number that the server left out."""
         self._skipped.discard(sequence)
-        self._counting[4] = self._counting[4] or BEGUN
+        self._counting[4] |= BEGUN
 
     def _flush_rest(self) -> None:
         """Write what waits for packets that will not come any more."""

@@ -275,7 +275,46 @@ FUNNEL = bytes.fromhex(
 def test_a_players_connect():
     (found,) = decoded(WMP_9)
     assert found.fields["playIncarnation"] == 0xF0F0F0F0
+    assert found.fields["MacToViewerProtocolRevision"] == 0x0004000B
+    assert found.fields["ViewerToMacProtocolRevision"] == 0x0003001C
+    assert found.size == 144
     assert found.fields["subscriberName"] == ("NSPlayer/9.0.0.2980; {0000AA00-0A00-00a0-AA0A-0000A0AA0AA0}")
+
+
+OPEN_FILE = (
+    bytes.fromhex(
+        "01000000cefa0bb0480000004d4d53200900000003000000000000000000000007000000050003000100000000000000"
+        "100000000d0000006100620063002e006100730066000000"
+    )
+    + b"dXNlcjpwYXNz\0\0\0\0"
+)
+"""OpenFile of abc.asf with a Basic token behind the name."""
+
+VECTORS = {
+    "ReadBlock": "0700000015000300010000000000000000000000 00800000ffffffff 00000000 0000000000000000"
+    "000000000020ac40 0200000000000000",
+    "StreamSwitch": "0300000033000300 02000000 ffff01000000 ffff02000000",
+    "StartPlaying": "0500000007000300 0100000000000000 ffffffffffffef7f ffffffff00000000 ffffff00 04000000",
+}
+"""Messages written out byte by byte."""
+
+
+def test_a_file_opened_with_a_basic_token():
+    (found,) = decoded(OPEN_FILE)
+    assert found.fields["fileName"] == "abc.asf"
+    assert (found.fields["token"], found.fields["cbtoken"]) == (0x10, 13)
+    assert found.fields["tokenData"] == b"dXNlcjpwYXNz\0"
+
+
+def test_messages_written_out():
+    read, switch, start = (decoded(record(bytes.fromhex(text)))[0].fields for text in VECTORS.values())
+    assert (read["length"], read["flags"], read["tDeadline"]) == (0x8000, 0xFFFFFFFF, 3600.0)
+    assert (read["playIncarnation"], read["playSequence"]) == (2, 0)
+    assert switch["aStreamEntries"] == ((0xFFFF, 1, 0), (0xFFFF, 2, 0))
+    assert start["position"] == struct.unpack("<d", DBL_MAX)[0]
+    assert (start["asfOffset"], start["locationId"]) == (0xFFFFFFFF, 0)
+    assert (start["frameOffset"], start["playIncarnation"]) == (0x00FFFFFF, 4)
+    assert "dwAccelBandwidth" not in start
 
 
 def test_the_funnel_of_the_free_clients():

@@ -125,6 +125,19 @@ def test_leaps_beyond_the_count_are_no_loss_either(long_film, analyzed, tmp_path
     assert session["packets_received"] == 30 + strided - missing
 
 
+def test_a_number_lost_within_a_stride_is_counted_where_it_begins_left_out(long_film, analyzed, tmp_path):
+    """The first play ends with number 0xFE, the stride begins with 0; 255 of the next round is lost."""
+    script = playing(long_film, MmsOptions(stride=1), port=5005)
+    script.at()
+    script.play(255)
+    script.stop()
+    script.stride(1.0, packet=0)
+    script.play()
+    assert len(script.segments[1].packets) > 256
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames(script, lost={1 + 255 + 255})))
+    assert rows(case, "sessions")[0]["packets_missing"] == 1
+
+
 def test_a_stride_that_is_refused(film, analyzed, tmp_path):
     script = playing(film, MmsOptions(stride_error=0xC00D0045))
     script.stride(5.0)
