@@ -34,9 +34,6 @@ ENCRYPTED = 0x8000
 VALUE_TYPES = ("unicode", "bytes", "bool", "uint32", "uint64", "uint16", "guid")
 """Value data types of content descriptors and metadata records [ASF 3.11, 4.7, 4.8]."""
 
-MAX_BITRATE = 0xFFFFFFFF
-"""Largest bit rate that a header can state [ASF 3.2]; a format that means more is not believed."""
-
 STREAM_TYPES = {
     "Audio Media": "audio",
     "Video Media": "video",
@@ -372,12 +369,11 @@ def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> Stream
         return stream
     if stream.type == "audio" and "Codec ID / Format Tag" in values:
         tag = _int(values, "Codec ID / Format Tag")
-        rate = _int(values, "Average Number of Bytes Per Second") * 8
         return replace(
             stream,
             codec=audio_codec(tag, _int(values, "Bits Per Sample")),
             codec_tag=f"0x{tag:04x}",
-            bitrate=stream.bitrate or (rate if 0 < rate <= MAX_BITRATE else None),
+            bitrate=stream.bitrate or _int(values, "Average Number of Bytes Per Second") * 8 or None,
             channels=_int(values, "Number of Channels"),
             sample_rate=_int(values, "Samples Per Second"),
             bits=_int(values, "Bits Per Sample"),

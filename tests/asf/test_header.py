@@ -85,10 +85,6 @@ def test_an_audio_bitrate_follows_from_its_format():
     assert parse_header(header(audio(1, byte_rate=2000))).streams[0].bitrate == 16000
 
 
-def test_a_byte_rate_beyond_any_bit_rate_is_not_believed():
-    assert parse_header(header(audio(1, byte_rate=0xFFFFFFFF))).streams[0].bitrate is None
-
-
 def test_codecs_without_a_name_show_their_tag():
     one = parse_header(header(audio(1, tag=0x7777), video(2, tag=b"ABCD")))
     assert [s.codec for s in one.streams] == ["0x7777", "ABCD"]
