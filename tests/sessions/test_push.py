@@ -169,3 +169,18 @@ def test_a_push_whose_beginning_was_not_captured(film, tmp_path, options, share)
     sent = dict(segment.packets)
     assert (case.path / medium["path"]).read_bytes() == b"".join(sent[n] for n in inside)
     assert medium["kind"] == "packets"
+
+
+def test_a_push_without_its_content_type(film, analyzed, tmp_path):
+    """What the bodies hold, their bytes say; several of them are one session."""
+    conversations, (segment,) = pushed(film, PushOptions(length=60_000))
+    plain = [
+        (side, data.replace(b"application/x-wms-pushstart", b"video/x-ms-asf"))
+        for side, data in conversations[0]
+    ]
+    first = next(i for i, (_, data) in enumerate(plain) if data.startswith(b"$F"))
+    case = analyzed(recorded(tmp_path, [plain[:first]]))
+    (session,) = rows(case, "sessions", transport="push")
+    assert session["packets_received"] > 10
+    (got,) = faithful_files(case)
+    assert faithful(segment).startswith(got)
