@@ -45,6 +45,8 @@ def test_what_the_encoder_sent_comes_back(film, analyzed, tmp_path, options, mss
     assert session["packets_missing"] == 0
     (medium,) = rows(case, "media", kind="faithful")
     assert (medium["complete"], medium["verdict"]) == (True, "complete")
+    texts = [v["text"] for v in rows(case, "verdicts", media_id=medium["media_id"])]
+    assert "the encoder said that it had sent everything" in texts
     assert [p["packet_number"] for p in rows(case, "media_packets")] == [n for n, _ in segments[0].packets]
     assert not {"Malformed", "Gap"} & set(events(case))
     assert all(check.ok for check in mmsforensics.verify(case, deep=True))
