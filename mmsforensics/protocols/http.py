@@ -84,6 +84,7 @@ class _Side:
         "body_open",
         "buffer",
         "direction",
+        "done",
         "frame",
         "inferred",
         "left",
@@ -117,6 +118,7 @@ class _Side:
         self.wmsp: WmspDecoder | None = None
         self.frame = 0
         self.ts = 0
+        self.done = (0, 0)  # frame and time stamp of the last byte read
 
     def at(self, start: int, size: int = 1) -> At:
         """Where ``buffer.data[start:start + size]`` ends."""
@@ -124,6 +126,12 @@ class _Side:
         if len(self.buffer.pieces):
             frame, ts = locate(self.buffer.pieces, self.buffer.offset + start + size - 1)
         return At(direction=self.direction, offset=self.buffer.offset + start, frame=frame, ts=ts)
+
+    def consume(self, n: int) -> None:
+        """Let go of the first `n` bytes of the buffer, and remember where they end."""
+        if n and len(self.buffer.pieces):
+            self.done = locate(self.buffer.pieces, self.buffer.offset + n - 1)
+        self.buffer.consume(n)
 
     def passed_over(self, n: int, expected: str) -> Malformed:
         """Let go of `n` bytes that are not what was expected."""
@@ -237,7 +245,7 @@ class HttpDecoder:
         raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
         blank = len(raw) - len(raw.lstrip(b"\r\n"))
         if blank:
-            side.buffer.consume(blank)
+            side.consume(blank)
             raw = raw[blank:]
         if not raw:
             return
@@ -250,7 +258,7 @@ class HttpDecoder:
         if message is None:
             side.state, side.refused = "lost", 1
             return
-        side.buffer.consume(end.end())
+        side.consume(end.end())
         yield message
         self._begin_body(side, message)
         yield from self._after(side)
@@ -357,7 +365,7 @@ class HttpDecoder:
                 yield side.passed_over(0, "a chunk size")
                 side.state = "lost"
             return
-        side.buffer.consume(found.end())
+        side.consume(found.end())
         side.left = int(found[1], 16)
         side.state = "chunk" if side.left else "trailer"
 
@@ -367,7 +375,7 @@ class HttpDecoder:
         line = raw.find(b"\n")
         if line < 0:
             return False
-        side.buffer.consume(line + 1)
+        side.consume(line + 1)
         return not raw[:line].strip()
 
     def _enter_body(self, side: _Side, first_head: int) -> bool:
@@ -450,7 +458,7 @@ class HttpDecoder:
             chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)
             if chunk is not None and (found is None or chunk.start() < found.start()):
                 yield side.passed_over(chunk.start(), "an HTTP chunk")
-                side.buffer.consume(2)
+                side.consume(2)
                 side.state, side.refused = "chunk head", 0
                 return
         if found is None:
@@ -486,7 +494,7 @@ class HttpDecoder:
             yield from side.wmsp.feed(offset, data, pieces)
         else:
             yield Body(at=side.at(0, n), number=side.number, offset=offset, data=data, pieces=pieces)
-        side.buffer.consume(n)
+        side.consume(n)
 
     def _hole(self, side: _Side, at: At, length: int) -> Iterator[Message]:
         side.body_length += length
@@ -497,11 +505,8 @@ class HttpDecoder:
             yield Hole(at=at, length=length)
 
     def _finish_body(self, side: _Side, *, complete: bool) -> Iterator[Message]:
-        at = (
-            side.at(0, 0)
-            if len(side.buffer.pieces)
-            else At(direction=side.direction, offset=side.buffer.offset, frame=side.frame, ts=side.ts)
-        )
+        frame, ts = side.done if side.done[0] else (side.frame, side.ts)
+        at = At(direction=side.direction, offset=side.buffer.offset, frame=frame, ts=ts)
         if side.wmsp is not None:
             yield from side.wmsp.end()
         yield BodyEnd(

@@ -67,7 +67,7 @@ _GUID = re.compile(r"xclientguid\s*=\s*(\{[^{}]{8,64}\})", re.IGNORECASE)
 END_OF_STREAM_MORE = 1
 """Reason of an $E after which another entry follows [MS-WMSP 2.2.3.4]."""
 
-STARTING = frozenset(("", "Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
+STARTING = frozenset(("Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
 """Requests without which there are no media: refused, they fail the session."""
 
 FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
@@ -89,6 +89,7 @@ class Exchange:
         "response",
         "story",
         "told",
+        "tunnel",
         "unheard",
     )
 
@@ -104,6 +105,7 @@ class Exchange:
         self.download: Download | None = None
         self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
+        self.tunnel = ""  # host and port of the CONNECT through which it goes
         self.unheard: list[Hole | Malformed | Overlap] = []
 
     def ask(self, request: Request) -> None:
@@ -111,6 +113,11 @@ class Exchange:
         self.request = request
         self.pragma = read_pragma(request)
         self.kind = request_type(request, self.pragma)
+
+    @property
+    def connects(self) -> bool:
+        """Whether the request asks a proxy for a tunnel."""
+        return self.request is not None and self.request.method == "CONNECT"
 
     @property
     def pushes(self) -> bool:
@@ -157,12 +164,16 @@ def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
         except ValueError:  # brackets that hold no address
             return f"{scheme}:{target.partition(':')[2]}"
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    if exchange.connects:
+        return f"{scheme}://{target}/"
     host = exchange.request.header("host") if exchange.request else ""
+    through, _, port = exchange.tunnel.rpartition(":")
+    port = port if through else str(server.port)
     if not host:
         host = ip_text(server.address)
-        host = f"[{host}]" if ":" in host else host
-    if server.port != HTTP_PORT and not re.search(r":[0-9]+$", host):
-        host = f"{host}:{server.port}"
+        host = through or (f"[{host}]" if ":" in host else host)
+    if port != str(HTTP_PORT) and not re.search(r":[0-9]+$", host):
+        host = f"{host}:{port}"
     return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
 
 
@@ -180,6 +191,7 @@ class HttpSessions:
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
+        self._tunnel: Exchange | None = None  # a CONNECT that was granted
         self._sending: Exchange | None = None  # the one whose request's body comes in
         self.stories: list[Story] = []
         self.ended = False
@@ -235,6 +247,10 @@ class HttpSessions:
     def _request(self, message: Request) -> None:
         exchange = self._sending = self._exchange(message.number)
         exchange.ask(message)
+        if self._tunnel is not None:
+            exchange.tunnel = self._tunnel.target
+        if exchange.connects:
+            return  # what goes through the tunnel tells whose it is
         if exchange.pushes:
             self._attribute(exchange, "push")
         elif exchange.shows_player():
@@ -244,11 +260,15 @@ class HttpSessions:
         exchange = self._exchange(message.number)
         exchange.response = message
         self._current = exchange
+        if exchange.connects and message.status < 300:
+            self._tunnel = exchange
+        elif exchange.connects and exchange.shows_player():
+            self._attribute(exchange, "mmsh")
         story = exchange.story
         if story is None:
             return
         self._tell_exchange(exchange)
-        if message.status >= 300 and exchange.kind in STARTING:
+        if message.status >= 300 and (exchange.kind in STARTING or exchange.connects):
             self._refused(story, message)
         elif exchange.kind == "Stop" and message.status < 300 and exchange.request is not None:
             story.stopped_at = exchange.request.at
@@ -277,6 +297,9 @@ class HttpSessions:
             exchange.story = story
             if story not in self.stories:
                 self.stories.append(story)
+            if self._tunnel is not None and self._tunnel.story is None:
+                self._tunnel.story = story
+                self._tell_exchange(self._tunnel)
             self._tell_exchange(exchange)
             for anomaly in exchange.unheard:
                 story.anomaly(anomaly)
@@ -339,6 +362,8 @@ class HttpSessions:
     def _data(self, block: DataPackets) -> None:
         exchange = self._carrying(block.at.direction)
         pushed = block.at.direction == "client"
+        if pushed and not exchange.pushes:
+            exchange.kind = "PushStart"  # by its body
         story = self._attribute(exchange, "push" if pushed else "mmsh")
         exchange.at_once += block.at_once
         if block.kind == "H":

@@ -25,6 +25,7 @@ from mmsforensics.sessions.medium import (
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.push import NOT_COUNTED
 from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
@@ -677,7 +678,8 @@ class Medium:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
         if not self._by_sequence:
-            yield Reason("packets not counted", REASONS["packets not counted"])
+            text = REASONS["packets not counted"] if self.numbered else NOT_COUNTED
+            yield Reason("packets not counted", text)
         elif not missing:
             text = f"the sequence numbers of {self.packets} packets follow each other"
             yield Reason("all sequence numbers seen", text, self.packets)

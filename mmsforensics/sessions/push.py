@@ -18,6 +18,16 @@ from mmsforensics.protocols import DataPackets
 _TEMPLATE = re.compile(r'^\s*Template-URL:\s*"?([^"\r\n]*)"?', re.IGNORECASE | re.MULTILINE)
 _DESTROY = re.compile(r"^\s*AutoDestroy:\s*([01])\s*$", re.IGNORECASE | re.MULTILINE)
 
+ENDINGS: dict[str, str] = {
+    "end of stream": "the encoder said that it had sent everything",
+    "client closed": "the encoder closed the connection without saying that it had sent everything",
+    "server closed": "the server closed the connection before the encoder had sent everything",
+    "reset": "the connection was reset before the encoder had said that it had sent everything",
+}
+"""What reasons for a verdict mean where the client sends."""
+
+NOT_COUNTED = "pushed packets have no numbers: what is missing is told by holes alone"
+
 LAST_NUMBER = 0xFFFFFFFE
 """Packets beyond it, some years of a stream, are all given this number."""
 

@@ -22,7 +22,7 @@ from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
-from mmsforensics.sessions.push import PushedNumbers
+from mmsforensics.sessions.push import ENDINGS, PushedNumbers
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import summarise
@@ -389,15 +389,19 @@ class Story:
         """How the sending of the medium at hand came to its end."""
         if ended:
             frame = self.ended_at.frame if self.ended_at is not None else 0
-            return Reason("end of stream", REASONS["end of stream"], frame=frame)
+            return Reason("end of stream", self._meaning("end of stream"), frame=frame)
         if self.stopped_at is not None:
             return Reason("client stopped", REASONS["client stopped"], frame=self.stopped_at.frame)
         if self._closed_by:
             frame, side, how = min(self._closed_by)
             word = how if how in REASONS else f"{side} closed"
-            return Reason(word, REASONS[word], frame=frame)
+            return Reason(word, self._meaning(word), frame=frame)
         word = "next content" if follows else "end not seen"
         return Reason(word, REASONS[word])
+
+    def _meaning(self, word: str) -> str:
+        """What a reason says here, by who sends the media."""
+        return ENDINGS.get(word, REASONS[word]) if self.media_side == "client" else REASONS[word]
 
     def finish(self) -> None:
         """Finish the session; a header that was never played is kept by itself, once."""

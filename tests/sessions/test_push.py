@@ -45,6 +45,8 @@ def test_what_the_encoder_sent_comes_back(film, analyzed, tmp_path, options, mss
     assert session["packets_missing"] == 0
     (medium,) = rows(case, "media", kind="faithful")
     assert (medium["complete"], medium["verdict"]) == (True, "complete")
+    texts = [v["text"] for v in rows(case, "verdicts", media_id=medium["media_id"])]
+    assert "the encoder said that it had sent everything" in texts
     assert [p["packet_number"] for p in rows(case, "media_packets")] == [n for n, _ in segments[0].packets]
     assert not {"Malformed", "Gap"} & set(events(case))
     assert all(check.ok for check in mmsforensics.verify(case, deep=True))
@@ -169,3 +171,18 @@ def test_a_push_whose_beginning_was_not_captured(film, tmp_path, options, share)
     sent = dict(segment.packets)
     assert (case.path / medium["path"]).read_bytes() == b"".join(sent[n] for n in inside)
     assert medium["kind"] == "packets"
+
+
+def test_a_push_without_its_content_type(film, analyzed, tmp_path):
+    """What the bodies hold, their bytes say; several of them are one session."""
+    conversations, (segment,) = pushed(film, PushOptions(length=60_000))
+    plain = [
+        (side, data.replace(b"application/x-wms-pushstart", b"video/x-ms-asf"))
+        for side, data in conversations[0]
+    ]
+    first = next(i for i, (_, data) in enumerate(plain) if data.startswith(b"$F"))
+    case = analyzed(recorded(tmp_path, [plain[:first]]))
+    (session,) = rows(case, "sessions", transport="push")
+    assert session["packets_received"] > 10
+    (got,) = faithful_files(case)
+    assert faithful(segment).startswith(got)

@@ -246,7 +246,7 @@ def test_through_a_proxy_and_a_tunnel(asf, case_of):
     talk.play(url, UNUSED, ID, **ask)
     talk.head("200 OK", *PLAYED).send(header(asf), *sender.packets(0, 999), end())
     case = case_of(talk, port=3128)
-    played = rows(case, "sessions")[-1]
+    (played,) = rows(case, "sessions")
     assert (played["url"], played["outcome"]) == (
         "mmsh://content.example.net/film.asf?WMCache=0",
         "completed",
@@ -254,6 +254,7 @@ def test_through_a_proxy_and_a_tunnel(asf, case_of):
     assert faithful_files(case) == [sender.faithful()]
     asked = {d["request"]: d for d in details(case, "HttpRequest")}
     assert asked["Describe"]["pragma"]["proxy-client-agent"] == "NSPlayer/9.0.0.0"
+    assert asked[""]["method"] == "CONNECT"
     assert asked["Play"]["via"].startswith("HTTP/1.1 WMCacheProxy")
     told = next(d for d in details(case, "HttpResponse") if d["request"] == "GetContentInfo")
     assert told["cache_control"] == {
@@ -532,3 +533,36 @@ def test_damaged_conversations_end_in_a_case(asf, analyzed, tmp_path, seed):
 def test_targets_that_are_no_urls(case_of, target):
     case = case_of(Talk().ask("GET", target, UNUSED).answer("404 No"))
     assert rows(case, "sessions")[0]["outcome"].startswith("failed: 404")
+
+
+def test_the_url_of_what_goes_through_a_tunnel(asf, case_of):
+    """Host and port are the origin's, not the proxy's."""
+    sender, talk = Sender(asf), Talk()
+    talk.append(("c", b"CONNECT content.example.net:8080 HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n"))
+    talk.append(("s", b"HTTP/1.0 200 Connection established\r\n\r\n"))
+    talk.play("/film", UNUSED)
+    talk.head("200 OK", *PLAYED).send(header(asf), *sender.packets(0, 999), end())
+    case = case_of(talk, port=3128)
+    (session,) = rows(case, "sessions")
+    assert session["url"] == "mmsh://SampleServer:8080/film"
+    assert faithful_files(case) == [sender.faithful()]
+
+
+def test_a_tunnel_that_is_refused(case_of):
+    talk = Talk([("c", b"CONNECT content.example.net:80 HTTP/1.0\r\nUser-Agent: NSPlayer/9.0\r\n\r\n")])
+    case = case_of(talk.answer("407 Proxy Authentication Required", "Proxy-Authenticate: NTLM"), port=3128)
+    (session,) = rows(case, "sessions")
+    assert (session["outcome"], session["url"]) == (
+        "failed: 407 Proxy Authentication Required",
+        "mmsh://content.example.net:80/",
+    )
+    assert details(case, "HttpChallenge")[0]["by"] == "proxy"
+
+
+def test_a_log_of_another_kind_that_is_refused(asf, case_of):
+    """Posted to an extension of a web server [MS-WMLOG 2.3]: no request of MS-WMSP."""
+    talk, sender = Talk(), Sender(asf)
+    talk.play("/film", UNUSED)
+    talk.head("200 OK", *CHUNKED).chunks(header(asf), *sender.packets(0, 5)).last_chunk()
+    talk.ask("POST", "/film", body=b"MX_STATS_LogLine: 0.0.0.0").answer("404 Not Found")
+    assert rows(case_of(talk), "sessions")[0]["outcome"] == "stopped by client"
