@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
@@ -58,9 +59,9 @@ def build(
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
-            lending, delivery = Lending(), Delivery()
+            lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
-                recorder = CaseRecorder(place, lending, delivery, copies)
+                recorder = CaseRecorder(place, lending, delivery, copies, logs)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -69,6 +70,7 @@ def build(
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            logs.write(store)
             if copies is not None:
                 merge_copies(copies, place)
             words = delivery.words(lending.media)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
+from mmsforensics.analytics.log_matching import SessionFacts
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.delivery import Delivery
 from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
 from mmsforensics.case.merging import Copies
@@ -27,8 +29,14 @@ class CaseRecorder:
     """A `Recorder` for the sessions of captures that belong together."""
 
     def __init__(
-        self, place: MediaPlace, lending: Lending, delivery: Delivery, copies: Copies | None
+        self,
+        place: MediaPlace,
+        lending: Lending,
+        delivery: Delivery,
+        copies: Copies | None,
+        logs: ClientLogs,
     ) -> None:
+        self._logs = logs
         self._lending = lending
         self._delivery = delivery
         self._copies = copies
@@ -119,6 +127,9 @@ class CaseRecorder:
         capture_id, local = self._book.one(frame)
         told = {k: encodable(v) if isinstance(v, str) else v for k, v in values.items()}
         session_id = self._ids[session] if session is not None else None
+        if table == "client_log":  # waits for the session that it speaks of
+            self._logs.add(session_id, capture_id, local, told)
+            return
         self._store.append_row(
             table, {**told, "session_id": session_id, "capture_id": capture_id, "frame": local}
         )
@@ -132,6 +143,7 @@ class CaseRecorder:
         if self._copies is not None:
             self._copies.server(self._ids[summary.number], summary.server_ip)
         capture_id, frame = self._book.one(summary.first_frame)
+        self._logs.sessions.append(_facts(self._ids[summary.number], summary))
         self._lending.session(self._ids[summary.number], summary)
         self._store.append_row(
             "sessions",
@@ -166,6 +178,26 @@ class CaseRecorder:
                 "frame": frame,
             },
         )
+
+
+def _facts(session_id: str, summary: SessionSummary) -> SessionFacts:
+    """What logs are held against."""
+    return SessionFacts(
+        session_id=session_id,
+        transport=summary.transport,
+        client_ip=str(ipaddress.ip_address(summary.client_ip)),
+        server_ip=str(ipaddress.ip_address(summary.server_ip)),
+        url=summary.url,
+        client_version=summary.client_version,
+        player_guid=summary.player_guid,
+        start_ts=summary.start_ts,
+        end_ts=summary.end_ts,
+        outcome=summary.outcome,
+        media_bytes=summary.media_bytes,
+        packets_received=summary.packets_received,
+        packets_missing=summary.packets_missing,
+        acked_unseen=summary.acked_unseen,
+    )
 
 
 def _time(ts: int) -> int | None:

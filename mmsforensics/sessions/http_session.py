@@ -144,6 +144,11 @@ class HttpSessions:
             case _:
                 pass
 
+    def story_of(self, number: int) -> Story | None:
+        """The session that a request and its response belong to."""
+        exchange = self._exchanges.get(number)
+        return exchange.story if exchange is not None else None
+
     def close(self) -> None:
         """Finish the media that this connection carried; a header alone waits for the play to come."""
         for story in self.stories:

@@ -26,6 +26,7 @@ from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.witness import Witness
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
 
@@ -63,6 +64,7 @@ class SessionRoom:
 
     def __init__(self, recorder: Recorder, policy: Policy = Policy.FIRST) -> None:
         self._recorder = recorder
+        self._witness = Witness(recorder)
         self._policy = policy
         self._watches: dict[int, FlowWatch] = {}
         self._seen_as: dict[int, tuple[str, Endpoint | None]] = {}  # protocol and client of each flow
@@ -128,6 +130,7 @@ class SessionRoom:
             self._forget(uid)
         for uid in sorted(self._watches):
             self._tell_flow(self._watches[uid])
+        self._witness.finish()
         for story in self._stories:
             story.finish()
 
@@ -191,6 +194,8 @@ class SessionRoom:
                 self._tcp_message(uid, message)
                 control = True
         self._claim_held()
+        for story in self._stories:
+            story.count.settle()
         self._close_ended()
 
     def _tcp_message(self, uid: int, message: Message) -> None:
@@ -198,6 +203,7 @@ class SessionRoom:
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
+        self._witness.hear(uid, message, reader, self._connections[uid])
         for story in reader.stories:
             self._carries(uid, story)
 
@@ -211,6 +217,7 @@ class SessionRoom:
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
+        self._witness.read(document)
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)

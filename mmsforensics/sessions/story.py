@@ -11,6 +11,7 @@ from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Over
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
+from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
@@ -80,6 +81,8 @@ class Story:
         """Where the client stopped, if nothing was sent since."""
         self.media_wait = False
         """Whether media have come that wait for their header."""
+        self.count = MediaCount()
+        self.first_media_ts: int | None = None
         self._incarnation = -1  # of the media that came last
 
     def saw(self, at: At) -> None:
@@ -222,6 +225,8 @@ class Story:
             self._plays(block)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
+        self.count.add(block.packets)
+        self.first_media_ts = here.ts if self.first_media_ts is None else self.first_media_ts
         medium = self.medium
         if medium is None or (medium.packet_size == 0 and not medium.bare):
             medium = self._without_header(here, len(block.packets))
