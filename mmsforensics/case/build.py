@@ -34,11 +34,17 @@ from mmsforensics.streams import Policy
 
 
 def build(
-    work: Path, intake: Intake, overlap: str = "first", *, merge: bool = False
+    work: Path,
+    intake: Intake,
+    overlap: str = "first",
+    *,
+    merge: bool = False,
+    show_secrets: bool = False,
 ) -> list[dict[str, object]]:
     """Analyse captures into the folder `work`.
 
-    `overlap` is the name of a `streams.Policy`; with `merge`, partial copies of the same content are joined.
+    `overlap` is the name of a `streams.Policy`; with `merge`, partial copies of the same content are joined;
+    with `show_secrets`, passwords are told.
 
     Returns
     -------
@@ -48,7 +54,7 @@ def build(
     policy = Policy[overlap.upper()]
     spool = work / "spool"
     spool.mkdir(exist_ok=True)
-    store = TableStore(work)
+    store = TableStore(work, show_secrets=show_secrets)
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
@@ -61,7 +67,7 @@ def build(
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
-                recorder = CaseRecorder(place, lending, delivery, copies, logs)
+                recorder = CaseRecorder(place, lending, delivery, copies, logs, show_secrets=show_secrets)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -86,7 +92,8 @@ def build(
             raise
     shutil.rmtree(spool)
     media = _media_hashes(work)
-    write_manifest(work, captures, _containers(intake), tables, media, overlap=overlap, merge=merge)
+    parameters = {"merge": merge, "overlap_policy": overlap, "show_secrets": show_secrets}
+    write_manifest(work, captures, _containers(intake), tables, media, parameters)
     return captures
 
 

@@ -21,6 +21,7 @@ from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable
 from mmsforensics.case.traffic import Traffic
 from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
+from mmsforensics.sessions.secrets import MASK, masked_details, masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -35,7 +36,10 @@ class CaseRecorder:
         delivery: Delivery,
         copies: Copies | None,
         logs: ClientLogs,
+        *,
+        show_secrets: bool = False,
     ) -> None:
+        self._show_secrets = show_secrets
         self._logs = logs
         self._lending = lending
         self._delivery = delivery
@@ -105,12 +109,13 @@ class CaseRecorder:
 
     def _told(self, event: Event) -> tuple[str, Mapping[str, object]]:
         """Summary and details, with frames as their captures count them."""
-        kept = event.details.get("kept_frame")
-        if not isinstance(kept, int):
-            return event.summary, event.details
-        capture_id, frame = self._book.one(kept)
-        details = {**event.details, "kept_frame": frame, "kept_capture_id": capture_id}
-        return summarise(event.event, details), details
+        kept, details = event.details.get("kept_frame"), dict(event.details)
+        if isinstance(kept, int):
+            capture_id, frame = self._book.one(kept)
+            details |= {"kept_frame": frame, "kept_capture_id": capture_id}
+        if not self._show_secrets:
+            details = masked_details(event.event, details)
+        return (event.summary if details == event.details else summarise(event.event, details)), details
 
     def open_medium(
         self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
@@ -118,7 +123,7 @@ class CaseRecorder:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
-        names = MediumNames(self._ids[session], number, *safe_media_name(name))
+        names = MediumNames(self._ids[session], number, *safe_media_name(masked_text(name)))
         keep = self._copies.keep if self._copies is not None else None
         return MediumFile(self._place, names, header, kind, self._lending, keep=keep)
 
@@ -126,6 +131,8 @@ class CaseRecorder:
         """Write a row of a table that rests on one frame, of a session or of none."""
         capture_id, local = self._book.one(frame)
         told = {k: encodable(v) if isinstance(v, str) else v for k, v in values.items()}
+        if table == "credentials" and told.get("secret") is not None and not self._show_secrets:
+            told["secret"] = MASK
         session_id = self._ids[session] if session is not None else None
         if table == "client_log":  # waits for the session that it speaks of
             self._logs.add(session_id, capture_id, local, told)

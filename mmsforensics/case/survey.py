@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
 from mmsforensics.sessions import Event, MediumBlock, MediumKind, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -115,7 +116,7 @@ class _Found:
 
     def session(self, summary: SessionSummary) -> None:
         """See `Recorder`."""
-        self.sessions.append(summary)
+        self.sessions.append(replace(summary, url=masked_text(summary.url)))
 
 
 class _Nowhere:

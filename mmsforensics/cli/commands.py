@@ -58,8 +58,11 @@ def main() -> None:
     help="Whose bytes are kept where TCP segments overlap: as this kind of host does.",
 )
 @click.option("--merge", is_flag=True, help="Join several viewers' partial copies of the same content.")
+@click.option("--show-secrets", is_flag=True, help="Tell passwords sent in clear; else they are masked.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, quiet: bool) -> None:
+def analyze(
+    evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
+) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -77,6 +80,7 @@ def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, qu
                 out,
                 overlap=overlap,
                 merge=merge,
+                show_secrets=show_secrets,
                 progress=progress,
                 compiling=None if quiet else tell_of_compiling,
             )

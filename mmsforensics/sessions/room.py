@@ -152,6 +152,7 @@ class SessionRoom:
 
     def _forget(self, uid: int) -> None:
         connection = self._connections.pop(uid, None)
+        self._witness.close(uid)
         if connection is not None and connection.protocol is not None:
             self._seen_as[uid] = (connection.protocol.value, connection.client)
         self._done.add(uid)

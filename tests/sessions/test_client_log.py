@@ -16,7 +16,8 @@ import mmsforensics
 GUID = "{3300AD50-2C39-46C0-AE0A-B4C904C7848E}"
 LINE = (
     "0.0.0.0 2023-11-14 22:13:42 - {url} 0 2 1 200 {guid} 9.0.0.2980 en-US "
-    "WMFSDK/9.0.0.2980_WMPlayer/9.0.0.3008 - wmplayer.exe 9.0.0.2980 Windows_XP 5.1.0.2600 Pentium 2 268885 364000 {protocol} TCP "
+    "WMFSDK/9.0.0.2980_WMPlayer/9.0.0.3008 - wmplayer.exe 9.0.0.2980 Windows_XP 5.1.0.2600 Pentium "
+    "2 268885 364000 {protocol} TCP "
     "Windows_Media_Audio_9 Windows_Media_Video_9 - - {size} - {packets} 0 0 0 0 0 0 1 0 100 - - - -"
 )
 
