@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmsforensics.evidence.log_fields import CLIENT_FIELDS, LogField
+from mmsforensics.evidence.log_fields import CLIENT_FIELDS, SERVER_FIELDS, LogField
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -513,6 +513,28 @@ TABLES: dict[str, Table] = {
             ),
             ("completeness_basis", "string", "", "packets or bytes"),
             ("completeness_note", "string", "", "why there is none"),
+        ),
+        _table(
+            "server_log",
+            "Lines of servers' logs given beside captures, and the sessions they speak of; docs/logs.md.",
+            ("session_id", "string", "", "session that it is matched with; null if none"),
+            ("capture_id", "string", "", "log file"),
+            ("line", "uint64", "", "line in it, from 1"),
+            ("ts", "time", "ns", "date and time of the line in UTC, by the server's clock"),
+            ("ts_basis", "string", "", "stated UTC, stated offset or assumed UTC; docs/logs.md"),
+            *_log_columns(SERVER_FIELDS),
+            ("other", "string", "", "fields without a column of their own, as NAME=VALUE"),
+            ("software", "string", "", "#Software above the line"),
+            ("software_version", "string", "", "#Version above the line"),
+            ("problems", "list<string>", "", "values that are none of their type"),
+            ("match", "string", "", "how well it is matched: strong, fair, weak; ambiguous or null"),
+            ("match_reasons", "list<string>", "", "evidence for that"),
+            (
+                "time_difference_s",
+                "double",
+                "s",
+                "time less the session's nearest, clock and zone taken off",
+            ),
         ),
         _table(
             "log_disagreements",

@@ -22,6 +22,7 @@ from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.media_files import MediaPlace, MediaRows
 from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
+from mmsforensics.case.server_logs import write_server_logs
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
 from mmsforensics.case.writing import Spools, Writers
@@ -77,6 +78,7 @@ def build(
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
             logs.write(store)
+            write_server_logs(intake, store, book.capture_ids, logs.sessions, show_secrets=show_secrets)
             if copies is not None:
                 merge_copies(copies, place)
             words = delivery.words(lending.media)

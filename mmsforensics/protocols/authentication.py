@@ -30,7 +30,7 @@ _PARAMETER = re.compile(
 )
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
-USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}://)([^\s/?#:@\"'<>]{0,1024}):([^\s/?#\"'<>]{0,1024})@")
+USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}://)([^\s/?#:@\"'<>]{0,1000}):([^\s/?#\"'<>]{0,1000})@")
 """A URL with a user and a password [RFC 3986 3.2.1]; a password may hold an ``@``."""
 
 
