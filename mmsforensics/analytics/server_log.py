@@ -33,7 +33,7 @@ _MOMENT: Final = r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}
 
 def columns_of(lines: LogLines) -> dict[str, pa.Array]:
     """The lines by the columns of `server_log` that the log itself fills."""
-    size = lines.table.num_rows
+    size = len(lines.lines)
     columns: dict[str, pa.Array] = {"line": pa.array(lines.lines, pa.uint64())}
     problems: list[pa.Array] = []
     others: list[pa.Array] = []

@@ -32,6 +32,7 @@ from mmsforensics.case.client_logs import columns as disagreement_columns
 from mmsforensics.case.intake import Intake
 from mmsforensics.case.store import TableStore
 from mmsforensics.evidence.formats import Bytes
+from mmsforensics.evidence.log_fields import field_named
 from mmsforensics.evidence.problem import Problems
 from mmsforensics.evidence.w3c_log import read_log
 from mmsforensics.protocols.authentication import USER_INFO
@@ -66,7 +67,7 @@ def _shift(data: Bytes, known: Sessions) -> Shift | None:
     """How the log's clock stands to the captures'."""
     pairs: list[tuple[int, SessionFacts]] = []
     if known.all:
-        for lines in read_log(data, Problems(""), ""):
+        for lines in read_log(data, Problems(""), "", _tells_session):
             columns = columns_of(lines)
             for _, entry in _entries(columns, known):
                 if entry.ts is not None:
@@ -74,6 +75,12 @@ def _shift(data: Bytes, known: Sessions) -> Shift | None:
             if len(pairs) >= MOST_PAIRS:
                 break
     return shift_of(pairs)
+
+
+def _tells_session(name: str) -> bool:
+    """Whether a field of a log tells its session, or its time."""
+    field = field_named(name)
+    return field is not None and field.column in (*LOOKED_AT, "date", "time")
 
 
 def _same(entry: Entry, session: SessionFacts) -> bool:
@@ -118,7 +125,7 @@ def _masked(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     """The columns without passwords of URLs."""
     return {
         name: pc.replace_substring_regex(values, USER_INFO.pattern, rf"\1\2:{MASK}@")
-        if pa.types.is_string(values.type)
+        if pa.types.is_string(values.type) and pc.any(pc.match_substring(values, "@")).as_py()
         else values
         for name, values in columns.items()
     }

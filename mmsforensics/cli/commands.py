@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.logs import credentials, logs
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -418,7 +419,9 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(credentials)
 main.add_command(explain)
+main.add_command(logs)
 main.add_command(slice_)
 
 

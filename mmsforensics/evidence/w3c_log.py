@@ -14,7 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -118,7 +118,9 @@ class _Window:
         return self.base + len(text.encode("utf-16-le"))
 
 
-def read_log(data: Bytes, problems: Problems, label: str) -> Iterator[LogLines]:
+def read_log(
+    data: Bytes, problems: Problems, label: str, wanted: Callable[[str], bool] | None = None
+) -> Iterator[LogLines]:
     """Read a log.
 
     Parameters
@@ -129,8 +131,10 @@ def read_log(data: Bytes, problems: Problems, label: str) -> Iterator[LogLines]:
         Told what is wrong with it.
     label : str
         Its name, for them.
+    wanted : callable, optional
+        Tells by its name whether a field is wanted; by default all are.
     """
-    reader = _Reader(problems, label)
+    reader = _Reader(problems, label, wanted)
     for window in _windows(data):
         yield from reader.feed(window)
         if reader.over:
@@ -170,19 +174,27 @@ def _last_newline(part: NDArray[np.uint8], wide: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """How often a byte stands before each place of a window."""
+class _Places:
+    """Where bytes that matter stand in a window."""
 
-    blanks: NDArray[np.int32]
-    bad: NDArray[np.int32]
+    blanks: NDArray[np.int64]
+    bad: NDArray[np.int64]
     """Returns and zero bytes."""
+
+
+def _between(
+    places: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """How many of the places lie in each line."""
+    return np.searchsorted(places, stops) - np.searchsorted(places, starts)
 
 
 class _Reader:
     """Goes through the windows of a file."""
 
-    def __init__(self, problems: Problems, label: str) -> None:
+    def __init__(self, problems: Problems, label: str, wanted: Callable[[str], bool] | None) -> None:
         self._problems = problems
+        self._wanted = wanted
         self._label = label
         self._header = LogHeader()
         self._line = 1
@@ -197,15 +209,13 @@ class _Reader:
         if len(starts) and starts[-1] == len(data):
             starts = starts[:-1]
         stops = np.append(ends, len(data))[: len(starts)].astype(np.int64)
-        blanks = np.concatenate(([0], np.cumsum(data == BLANK, dtype=np.int32)))
-        bad = np.concatenate(([0], np.cumsum((data == RETURN) | (data == 0), dtype=np.int32)))
-        counts = _Counts(blanks, bad)
+        places = _Places(np.flatnonzero(data == BLANK), np.flatnonzero((data == RETURN) | (data == 0)))
         heads = np.flatnonzero((starts < stops) & (data[np.minimum(starts, len(data) - 1)] == HASH))
         begin = 0
         for head in [*heads.tolist(), len(starts)]:
             if head > begin:
                 lines = starts[begin:head], stops[begin:head]
-                yield from self._section(window, counts, *lines, self._line + begin)
+                yield from self._section(window, places, *lines, self._line + begin)
             if head < len(starts):
                 self._take_header(window, int(starts[head]), int(stops[head]))
             if self.over:
@@ -234,7 +244,7 @@ class _Reader:
     def _section(
         self,
         window: _Window,
-        counts: _Counts,
+        places: _Places,
         starts: NDArray[np.int64],
         stops: NDArray[np.int64],
         first: int,
@@ -242,8 +252,8 @@ class _Reader:
         """Read lines that stand under one header."""
         stops = _without_blanks(window.data, starts, stops)
         count = len(self._header.fields)
-        values = counts.blanks[stops] - counts.blanks[starts] + 1
-        strange = (counts.bad[stops] != counts.bad[starts]) | (stops - starts > LINE_LIMIT)
+        values = _between(places.blanks, starts, stops) + 1
+        strange = (_between(places.bad, starts, stops) > 0) | (stops - starts > LINE_LIMIT)
         filled = stops > starts
         good = filled & ~strange & (values == count) & (count > 0)
         broken = np.flatnonzero(filled & ~good)
@@ -260,7 +270,8 @@ class _Reader:
         self._problems.add_untold(len(more), int((stops[more] - starts[more]).sum()))
         if good.any():
             rows = np.flatnonzero(good)
-            table = _table(_kept(window.data, starts[rows], stops[rows]), self._header)
+            kept = _kept(window.data, starts[rows], stops[rows])
+            table = _table(kept, self._header, self._wanted)
             yield LogLines(self._header, rows + first, table)
 
     def _tell(self, offset: int, expected: str, found: str, passed: tuple[int, int] | None) -> None:
@@ -283,23 +294,28 @@ def _without_blanks(
 
 def _kept(data: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> bytes:
     """The lines that are kept, one behind the other, each with a line end."""
-    lengths = stops - starts + 1
-    ends = np.cumsum(lengths)
-    source = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1])
-    source[ends - 1] = 0  # overwritten below; the place may lie behind the data
-    kept = data[source]
-    kept[ends - 1] = NEWLINE
-    return bytes(kept.tobytes())
+    begin, end = int(starts[0]), int(stops[-1])
+    lines = np.append(data[begin:end], np.uint8(NEWLINE))
+    lines[stops - begin] = NEWLINE  # where a blank, a return or the line end stood
+    gaps = np.diff(np.append(starts, end + 1)) - (stops - starts + 1)  # behind each line
+    if not gaps.any():
+        return bytes(lines.tobytes())
+    runs = np.column_stack((stops - starts + 1, gaps)).ravel()
+    keep = np.repeat(np.arange(len(runs)) % 2 == 0, runs)
+    return bytes(lines[keep].tobytes())
 
 
-def _table(lines: bytes, header: LogHeader) -> pa.Table:
+def _table(lines: bytes, header: LogHeader, wanted: Callable[[str], bool] | None) -> pa.Table:
     names = _names(header.fields)
+    only = [name for name in names if wanted is None or wanted(name)]
+    if not only:
+        return pa.table({})
     types = dict.fromkeys(names, pa.string())
     return csv.read_csv(
         pa.py_buffer(_utf8(lines)),
         csv.ReadOptions(column_names=names, use_threads=False, block_size=2 * len(lines) + 1024),
         csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False, escape_char=False),
-        csv.ConvertOptions(column_types=types, strings_can_be_null=False, quoted_strings_can_be_null=False),
+        csv.ConvertOptions(column_types=types, strings_can_be_null=False, include_columns=only),
     )
 
 

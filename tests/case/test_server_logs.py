@@ -19,7 +19,8 @@ FIELDS = (
     "c-playerlanguage cs(User-Agent) cs(Referer) c-hostexe c-hostexever c-os c-osversion c-cpu "
     "filelength filesize avgbandwidth protocol transport audiocodec videocodec channelURL sc-bytes c-bytes "
     "s-pkts-sent c-pkts-received c-pkts-lost-client c-pkts-lost-net c-pkts-lost-cont-net c-resendreqs "
-    "c-pkts-recovered-ECC c-pkts-recovered-resent c-buffercount c-totalbuffertime c-quality s-ip s-dns s-totalclients s-cpu-util"
+    "c-pkts-recovered-ECC c-pkts-recovered-resent c-buffercount c-totalbuffertime c-quality s-ip "
+    "s-dns s-totalclients s-cpu-util"
 )
 BEGIN = datetime.fromtimestamp(START // 10**9, UTC)
 
@@ -44,7 +45,8 @@ def entry(
         f"{client} {at:%Y-%m-%d %H:%M:%S} - {stem} 0 {duration} 1 {status} {guid} 9.0.0.2980 en-US "
         f"Mozilla/4.0+(compatible;+MSIE+6.0) - wmplayer.exe 9.0.0.2980 Windows_XP 5.1.0.2600 Pentium 2 "
         f"268885 364000 {protocol} TCP Windows_Media_Audio_9 Windows_Media_Video_9 - {size} {size} "
-        f"{packets} {packets} {lost} {lost} {lost} 0 0 0 1 0 {100 if not lost else 90} 192.0.2.10 WMS 1 7{more}"
+        f"{packets} {packets} {lost} {lost} {lost} 0 0 0 1 0 "
+        f"{100 if not lost else 90} 192.0.2.10 WMS 1 7{more}"
     )
 
 
