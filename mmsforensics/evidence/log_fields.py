@@ -31,7 +31,8 @@ class LogField:
     type: FieldType
     unit: str
     source: str
-    """Section of MS-WMLOG, or WMS: the log file reference of Windows Media Services."""
+    """Section of MS-WMLOG; WMS: the log file reference of Windows Media Services; IIS, QTSS: what other servers
+    write, web servers that collect logs and imitations."""
     doc: str
 
     @property
@@ -127,16 +128,15 @@ MORE_52: Final = tuple(
 
 ONLY_SERVERS: Final = (
     LogField("cs-uri-query", "text", "", "WMS", "query of the URL"),
-    LogField("c-username", "text", "", "WMS", "user that was authenticated, in logs of imitations"),
-    LogField("sc-realm", "text", "", "WMS", "realm of the authentication, in logs of imitations"),
-    LogField("sc-respmsg", "text", "", "WMS", "answer in words, in logs of imitations"),
-    LogField("cs-bytes", "count", "bytes", "WMS", "bytes that the server received"),
-    LogField("s-port", "count", "", "WMS", "server's port, in logs of web servers"),
-    LogField("cs-method", "text", "", "WMS", "method, in logs of web servers"),
-    LogField("sc-status", "count", "", "WMS", "answer's status, in logs of web servers"),
-    LogField("cs-host", "text", "", "WMS", "host asked for, in logs of web servers"),
-    LogField("time-taken", "number", "", "WMS", "time that it took: ms of IIS, s of others"),
-    LogField("SE-action", "text", "", "WMS", "what the entry is about, in logs of events"),
+    LogField("c-username", "text", "", "QTSS", "user that was authenticated, in logs of imitations"),
+    LogField("sc-realm", "text", "", "QTSS", "realm of the authentication, in logs of imitations"),
+    LogField("sc-respmsg", "text", "", "QTSS", "answer in words, in logs of imitations"),
+    LogField("cs-bytes", "count", "bytes", "IIS", "bytes that the server received"),
+    LogField("s-port", "count", "", "IIS", "server's port, in logs of web servers"),
+    LogField("cs-method", "text", "", "IIS", "method, in logs of web servers"),
+    LogField("sc-status", "count", "", "IIS", "answer's status, in logs of web servers"),
+    LogField("cs-host", "text", "", "IIS", "host asked for, in logs of web servers"),
+    LogField("time-taken", "number", "", "IIS", "time that it took: ms of IIS, s of others"),
 )
 """Fields that only servers' logs have."""
 
@@ -153,7 +153,11 @@ LINES: Final = {
 }
 """Fields of a player's line, by their number."""
 
-_ALIASES: Final = {"channelurl": "c-channelURL", "cs-username": "cs-user-name"}
+_ALIASES: Final = {
+    "channelurl": "c-channelURL",
+    "cs-username": "cs-user-name",
+    "s-sessionid": "s-session-id",
+}
 _BY_NAME: Final = {f.name.lower(): f for f in SERVER_FIELDS}
 
 
