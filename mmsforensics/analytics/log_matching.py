@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -82,12 +82,28 @@ class SessionFacts:
 class Entry:
     """What a log's entry says that tells its session."""
 
-    guid: str | None = None
-    client: str | None = None
-    server: str | None = None
-    urls: tuple[str, ...] = ()
-    ts: int | None = None
+    guid: str
+    """As `plain_guid` gives it; empty for none."""
+    client: str
+    """Address; empty for none."""
+    server: str
+    paths: frozenset[str]
+    """As `path_of` gives them."""
+    ts: int | None
     """UTC, ns."""
+
+
+def entry_of(values: Mapping[str, object], *, client: object, server: object, ts: object) -> Entry:
+    """An entry by the columns of its log; addresses and time as they are better known than from it."""
+    urls = [str(values[c]) for c in ("cs_uri_stem", "cs_url") if values.get(c)]
+    told = str(client or "")
+    return Entry(
+        guid=plain_guid(str(values.get("c_playerid") or "")),
+        client="" if told in NO_ADDRESS else told,
+        server=str(server or ""),
+        paths=frozenset(path for path in map(path_of, urls) if path),
+        ts=ts if isinstance(ts, int) else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +121,35 @@ class Match:
 NO_MATCH: Final = Match(None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A session as it is compared."""
+
+    session: SessionFacts
+    guid: str
+    path: str
+
+
 class Sessions:
     """The sessions of a case, to be found by what a log says of them."""
 
     def __init__(self, sessions: Iterable[SessionFacts]) -> None:
-        self.all = tuple(sessions)
-        self._by_guid: dict[str, list[SessionFacts]] = {}
-        self._by_client: dict[str, list[SessionFacts]] = {}
-        self._by_path: dict[str, list[SessionFacts]] = {}
-        for s in self.all:
-            if plain_guid(s.player_guid):
-                self._by_guid.setdefault(plain_guid(s.player_guid), []).append(s)
-            self._by_client.setdefault(s.client_ip, []).append(s)
-            self._by_path.setdefault(path_of(s.url), []).append(s)
+        self._all = [_Known(s, plain_guid(s.player_guid), path_of(s.url)) for s in sessions]
+        self._by_guid: dict[str, list[_Known]] = {}
+        self._by_client: dict[str, list[_Known]] = {}
+        self._by_path: dict[str, list[_Known]] = {}
+        for known in self._all:
+            self._by_guid.setdefault(known.guid, []).append(known)
+            self._by_client.setdefault(known.session.client_ip, []).append(known)
+            self._by_path.setdefault(known.path, []).append(known)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     @property
     def guids(self) -> list[str]:
         """Player GUIDs, in lower case and without braces."""
-        return list(self._by_guid)
+        return [guid for guid in self._by_guid if guid]
 
     @property
     def clients(self) -> list[str]:
@@ -132,21 +159,25 @@ class Sessions:
     @property
     def paths(self) -> list[str]:
         """Paths of URLs, as `path_of` gives them."""
-        return [p for p in self._by_path if p]
+        return [path for path in self._by_path if path]
 
-    def candidates(self, entry: Entry) -> list[SessionFacts]:
+    def _candidates(self, entry: Entry) -> Iterable[_Known]:
         """Sessions that share a GUID or an address with an entry, or without an address a path."""
-        found = list(self._by_guid.get(plain_guid(entry.guid or ""), ()))
-        if (entry.client or "") in NO_ADDRESS:
-            for url in entry.urls:
-                found += self._by_path.get(path_of(url), ())
-        else:
-            found += self._by_client.get(entry.client or "", ())
-        return list({s.session_id: s for s in found}.values())
+        found = list(self._by_guid.get(entry.guid, ())) if entry.guid else []
+        found += self._by_client.get(entry.client, ()) if entry.client else ()
+        if not entry.client:
+            for path in entry.paths:
+                found += self._by_path.get(path, ())
+        return {known.session.session_id: known for known in found}.values()
+
+    def possible(self, entry: Entry) -> list[SessionFacts]:
+        """Sessions that an entry may speak of, whatever its time."""
+        judged = [_judge(entry, known, None) for known in self._candidates(entry)]
+        return [m.session for m in judged if m.quality is not None and m.session is not None]
 
     def match(self, entry: Entry, shift: Shift | None = None) -> Match:
         """The session that an entry speaks of."""
-        judged = [judge(entry, session, shift) for session in self.candidates(entry)]
+        judged = [_judge(entry, known, shift) for known in self._candidates(entry)]
         matches = [m for m in judged if m.quality is not None]
         if not matches:
             return NO_MATCH
@@ -170,24 +201,24 @@ class Shift:
     """In words."""
 
 
-def judge(entry: Entry, session: SessionFacts, shift: Shift | None = None) -> Match:
+def _judge(entry: Entry, known: _Known, shift: Shift | None) -> Match:
     """Hold an entry against a session."""
     reasons: list[str] = []
-    ours, theirs = plain_guid(session.player_guid), plain_guid(entry.guid or "")
-    guid = bool(ours) and ours == theirs
-    if guid and ours in CONSTANT_GUIDS:
+    session = known.session
+    guid = bool(entry.guid) and entry.guid == known.guid
+    if guid and entry.guid in CONSTANT_GUIDS:
         guid = False
         reasons.append("player GUID, but a constant of its program")
     elif guid:
         reasons.append("player GUID")
-    elif ours and theirs:
+    elif entry.guid and known.guid:
         reasons.append("player GUID differs")
-    told = (entry.client or "") not in NO_ADDRESS
+    told = bool(entry.client)
     address = told and entry.client == session.client_ip
     reasons += ["client address"] if address else ["client address differs"] if told else []
-    if entry.server is not None and entry.server == session.server_ip:
+    if entry.server and entry.server == session.server_ip:
         reasons.append("server address")
-    path = any(path_of(url) == path_of(session.url) != "" for url in entry.urls)
+    path = known.path in entry.paths
     reasons += ["path of the URL"] if path else []
     difference = difference_ns(entry.ts, session, shift)
     time = difference is not None and abs(difference) <= ALLOWANCE_NS
@@ -301,6 +332,37 @@ PROTOCOLS: Final[Mapping[str, frozenset[str]]] = {
     "asfm": frozenset({"msb"}),
 }
 """Transports of sessions that a log's protocol may mean."""
+
+
+COUNTS: Final = ("s_pkts_sent", "c_pkts_received", "sc_bytes", "c_bytes")
+"""Columns whose sum over the entries of a session is held against it."""
+
+
+def disagreements_of_all(
+    entries: Sequence[Mapping[str, object]], session: SessionFacts
+) -> list[tuple[int, Disagreement]]:
+    """Hold all entries of a log that speak of one session against it.
+
+    Returns
+    -------
+    list of (index, Disagreement)
+        The entry that it is told of; of sums the last one.
+    """
+    if len(entries) == 1:
+        return [(0, found) for found in disagreements(entries[0], session)]
+    found = []
+    for i, entry in enumerate(entries):
+        rest = {k: v for k, v in entry.items() if k not in COUNTS}
+        found += [(i, told) for told in disagreements(rest, session)]
+    sums: dict[str, object] = {}
+    for name in COUNTS:
+        values = [v for v in (entry.get(name) for entry in entries) if isinstance(v, int)]
+        if values:
+            sums[name] = sum(values)
+    for told in disagreements(sums, session):
+        text = f"in {len(entries)} entries together, {told.text}"
+        found.append((len(entries) - 1, replace(told, text=text)))
+    return found
 
 
 def disagreements(entry: Mapping[str, object], session: SessionFacts) -> list[Disagreement]:

@@ -127,7 +127,7 @@ def _basis(header: LogHeader) -> str:
 def candidates(columns: dict[str, pa.Array], sessions: Sessions) -> list[int]:
     """Rows that may speak of a session: the same GUID or client, or without a client the same path."""
     size = len(columns["line"])
-    if not sessions.all:
+    if not len(sessions):
         return []
     wanted = np.zeros(size, dtype=np.bool_)
     if "c_playerid" in columns:

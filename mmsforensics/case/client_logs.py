@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mmsforensics.analytics.log_matching import Disagreement, Entry, SessionFacts, Sessions, disagreements
+from mmsforensics.analytics.log_matching import Disagreement, SessionFacts, Sessions, disagreements, entry_of
 from mmsforensics.case.store import TableStore
 
 MORE_SHARE: Final = 1.05
@@ -72,15 +72,8 @@ def _matched(
     if carrier is not None and carrier.media_bytes:
         return carrier, {"match": "carrier", "match_reasons": ["its messages carry the log"]}
     values = row.values
-    urls = tuple(str(values[c]) for c in ("cs_uri_stem", "cs_url") if values.get(c))
-    ts = values.get("ts")
-    entry = Entry(
-        guid=_text(values.get("c_playerid")),
-        client=_text(values.get("client_ip")),
-        urls=urls,
-        ts=ts if isinstance(ts, int) else None,
-    )
-    match = sessions.match(entry)
+    sender, addressed = values.get("client_ip"), values.get("server_ip")
+    match = sessions.match(entry_of(values, client=sender, server=addressed, ts=values.get("ts")))
     session = match.session
     if session is None:
         return None, {"match": match.quality, "match_reasons": list(match.reasons)}
@@ -90,10 +83,6 @@ def _matched(
         "captured_packets": session.packets_received,
         "captured_bytes": session.media_bytes,
     }
-
-
-def _text(value: object) -> str | None:
-    return str(value) if value is not None else None
 
 
 def _completeness(values: Mapping[str, object], session: SessionFacts | None) -> dict[str, object]:

@@ -154,7 +154,13 @@ class Intake:
         """Servers' logs: number and name of the evidence, and its bytes until the next one is asked for."""
         for number, source in enumerate(self.sources):
             if number in self._facts and self._facts[number].format == "w3c log":
-                with open_evidence(source.file, spool=self._spool, name=source.name) as evidence:
+                try:
+                    opened = open_evidence(source.file, spool=self._spool, name=source.name)
+                except OSError as error:
+                    gone = error.strerror or str(error)
+                    self.found(number, [Problem(source.name, UNKNOWN_OFFSET, None, "the log again", gone)])
+                    continue
+                with opened as evidence:
                     yield number, evidence.label, evidence.data
 
     def found(self, number: int, problems: Iterable[Problem]) -> None:

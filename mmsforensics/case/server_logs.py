@@ -5,12 +5,14 @@ Rules of this file:
 * a log is read twice, a window at a time: first to see how its clock stands to the captures', then to write
   its lines; nothing of it stays in memory but the pairs of a line and a session that look for the clock;
 * only lines that share something with a session are looked at one by one;
-* a line that is matched is held against what the capture holds of the session.
+* what the lines of a file that are matched with a session say together is held against what the capture holds
+  of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +25,8 @@ from mmsforensics.analytics.log_matching import (
     SessionFacts,
     Sessions,
     Shift,
-    disagreements,
-    judge,
+    disagreements_of_all,
+    entry_of,
     shift_of,
 )
 from mmsforensics.analytics.server_log import candidates, columns_of
@@ -41,6 +43,22 @@ from mmsforensics.sessions.secrets import MASK
 LOOKED_AT = ("c_playerid", "c_ip", "s_ip", "cs_uri_stem", "cs_url", "ts")
 """Columns that tell a line's session."""
 
+COMPARED = (
+    "line",
+    "s_pkts_sent",
+    "c_pkts_received",
+    "sc_bytes",
+    "c_bytes",
+    "c_pkts_lost_client",
+    "c_quality",
+    "x_duration",
+    "c_rate",
+    "protocol",
+    "c_ip",
+    "c_status",
+)
+"""Columns that are held against a session."""
+
 
 def write_server_logs(
     intake: Intake,
@@ -54,24 +72,27 @@ def write_server_logs(
     known = Sessions(sessions)
     for number, label, data in intake.logs():
         problems = Problems(label)
+        found: dict[str, _Lines] = {}
         shift = _shift(data, known)
         for lines in read_log(data, problems, label):
             columns = columns_of(lines)
             matches = _matches(columns, known, shift)
             columns = columns if show_secrets else _masked(columns)
             _write(store, capture_ids[number], columns, matches)
+            _collect(found, columns, matches)
+        _tell_disagreements(store, capture_ids[number], found)
         intake.found(number, problems)
 
 
 def _shift(data: Bytes, known: Sessions) -> Shift | None:
     """How the log's clock stands to the captures'."""
     pairs: list[tuple[int, SessionFacts]] = []
-    if known.all:
+    if len(known):
         for lines in read_log(data, Problems(""), "", _tells_session):
             columns = columns_of(lines)
             for _, entry in _entries(columns, known):
                 if entry.ts is not None:
-                    pairs += [(entry.ts, s) for s in known.candidates(entry) if _same(entry, s)]
+                    pairs += [(entry.ts, session) for session in known.possible(entry)]
             if len(pairs) >= MOST_PAIRS:
                 break
     return shift_of(pairs)
@@ -81,11 +102,6 @@ def _tells_session(name: str) -> bool:
     """Whether a field of a log tells its session, or its time."""
     field = field_named(name)
     return field is not None and field.column in (*LOOKED_AT, "date", "time")
-
-
-def _same(entry: Entry, session: SessionFacts) -> bool:
-    """Whether an entry may speak of a session, whatever its time."""
-    return judge(entry, session).quality is not None
 
 
 def _entries(columns: Mapping[str, pa.Array], known: Sessions) -> list[tuple[int, Entry]]:
@@ -99,19 +115,8 @@ def _entries(columns: Mapping[str, pa.Array], known: Sessions) -> list[tuple[int
     found = []
     for i, row in enumerate(rows):
         values = {c: v[i] for c, v in told.items()}
-        urls = tuple(str(values[c]) for c in ("cs_uri_stem", "cs_url") if values.get(c))
-        found.append(
-            (
-                row,
-                Entry(
-                    guid=values.get("c_playerid"),
-                    client=values.get("c_ip"),
-                    server=values.get("s_ip"),
-                    urls=urls,
-                    ts=values.get("ts"),
-                ),
-            )
-        )
+        client, server = values.get("c_ip"), values.get("s_ip")
+        found.append((row, entry_of(values, client=client, server=server, ts=values.get("ts"))))
     return found
 
 
@@ -154,18 +159,26 @@ def _write(
             "time_difference_s": differences,
         },
     )
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Lines of a file that are matched with one session."""
+
+    session: SessionFacts
+    values: list[dict[str, object]]
+
+
+def _collect(found: dict[str, _Lines], columns: Mapping[str, pa.Array], matches: Mapping[int, Match]) -> None:
+    """Keep the lines that are matched, until the file is through."""
     for row, match in sorted(matches.items()):
-        if match.session is None:
-            continue
-        values = {name: column[row].as_py() for name, column in columns.items() if name != "ts"}
-        for found in disagreements(values, match.session):
-            store.append_row(
-                "log_disagreements",
-                {
-                    "session_id": match.session.session_id,
-                    "log": "server",
-                    "capture_id": capture_id,
-                    "line": values["line"],
-                    **disagreement_columns(found),
-                },
-            )
+        if match.session is not None:
+            lines = found.setdefault(match.session.session_id, _Lines(match.session, []))
+            lines.values.append({name: columns[name][row].as_py() for name in COMPARED if name in columns})
+
+
+def _tell_disagreements(store: TableStore, capture_id: str, found: Mapping[str, _Lines]) -> None:
+    for session_id, lines in sorted(found.items()):
+        for i, told in disagreements_of_all(lines.values, lines.session):
+            place = {"session_id": session_id, "capture_id": capture_id, "line": lines.values[i]["line"]}
+            store.append_row("log_disagreements", {**place, "log": "server", **disagreement_columns(told)})

@@ -31,8 +31,8 @@ class LogField:
     type: FieldType
     unit: str
     source: str
-    """Section of MS-WMLOG; WMS: the log file reference of Windows Media Services; IIS, QTSS: what other servers
-    write, web servers that collect logs and imitations."""
+    """Section of MS-WMLOG; or WMS, the log file reference of Windows Media Services; IIS and QTSS: fields of
+    web servers that collect logs, and of an imitation."""
     doc: str
 
     @property

@@ -48,6 +48,9 @@ CARRIERS: Mapping[str, str] = {
 FINGERPRINT = ("date", "time", "x-duration", "c-bytes", "c-pkts-received")
 """Fields by which a log that is sent again is known."""
 
+NO_TIME = -(1 << 63)
+"""Time stamp of a frame that has none."""
+
 _LOG_LINE = re.compile(r"log-line\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -123,7 +126,7 @@ class ClientLogReader:
         values = columns_of(log)
         logged = logged_ts(log.texts)
         values |= {
-            "ts": at.ts if at.ts > -(1 << 63) else None,
+            "ts": at.ts if at.ts > NO_TIME else None,
             "carrier": carrier,
             "url": _content(log.texts),
             "posted_to": target or None,
@@ -133,7 +136,7 @@ class ClientLogReader:
             "kind": log.kind,
             "whole": whole,
             "logged_ts": logged,
-            "clock_difference_s": (logged - at.ts) / 1e9 if logged is not None else None,
+            "clock_difference_s": (logged - at.ts) / 1e9 if logged is not None and at.ts > NO_TIME else None,
             "more": json.dumps(log.more, sort_keys=True) if log.more else None,
             "problems": list(log.problems),
         }
@@ -154,7 +157,8 @@ class ClientLogReader:
                 stretch = story.count.until(stretches[story.number][1])
                 first = story.first_media_ts
                 told.values["captured_packets"], told.values["captured_bytes"] = stretch.packets, stretch.size
-                told.values["captured_ms"] = (told.ts - first) // 1_000_000 if first is not None else None
+                if first is not None and min(first, told.ts) > NO_TIME:
+                    told.values["captured_ms"] = (told.ts - first) // 1_000_000
             self._recorder.row(
                 "client_log", story.number if story is not None else None, told.frame, told.values
             )

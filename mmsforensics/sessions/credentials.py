@@ -71,7 +71,7 @@ class _Connection:
     stories: list[Story]
     challenges: dict[object, NtlmChallenge] = field(default_factory=dict)
     realms: dict[object, str] = field(default_factory=dict)
-    rows: dict[tuple[object, ...], _Row] = field(default_factory=dict)
+    rows: dict[tuple[object, object, bytes], _Row] = field(default_factory=dict)
     asked: dict[int, list[_Row]] = field(default_factory=dict)  # answers by number of their request
 
 
@@ -274,9 +274,8 @@ class Credentials:
             return known
         if len(on.rows) >= KEPT:
             self._flush(on)
-        if uid >= 0:
-            first = self._given.setdefault(hashlib.sha256(repr(key).encode()).digest(), uid)
-            values["replayed"] = first != uid and values.get("hash_line") is not None
+        if uid >= 0 and values.get("hash_line") is not None:
+            values["replayed"] = self._given.setdefault(key[2], uid) != uid
         row = on.rows[key] = _Row(at, story, values)
         return row
 

@@ -199,6 +199,19 @@ def test_disagreements_are_told(viewing, film, tmp_path):
     assert lost["session_id"] == rows(case, "sessions")[0]["session_id"]
 
 
+def test_several_lines_of_a_session_are_added_up(viewing, tmp_path):
+    capture, sent = viewing
+    parts = [entry(guid=GUID % 0, packets=count) for count in (sent - 5, 5)]
+    assert rows(case_of(tmp_path, capture, log(*parts)), "log_disagreements") == []
+    case = case_of(tmp_path, capture, log(*parts, entry(guid=GUID % 0, packets=3)))
+    told = rows(case, "log_disagreements")
+    assert {(r["field"], r["logged"], r["line"]) for r in told} == {
+        ("s-pkts-sent", str(sent + 3), 6),
+        ("c-pkts-received", str(sent + 3), 6),
+    }
+    assert told[0]["text"].startswith("in 3 entries together, the log counts 3 packets")
+
+
 def test_fields_of_the_9_series_and_undocumented_ones(tmp_path):
     fields = (
         FIELDS

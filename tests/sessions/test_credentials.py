@@ -245,6 +245,16 @@ def test_cached_credentials_in_open_file(film, analyzed, tmp_path):
     assert BASIC.encode().hex() not in stored(case)
 
 
+def test_ntlm_in_open_file(film, analyzed, tmp_path):
+    name, token = utf16("film.wmv"), b"\0\0" + base64.b64decode(TYPE_1)
+    body = struct.pack("<IIII", 1, 0, len(name), len(token)) + name + token
+    conversation, _ = mmst({"film.wmv": film})
+    unit = record([message(0x00030005, body)], 91)
+    case = analyzed(write_conversation(tmp_path / "a.pcap", mms_with(conversation, ("c", unit))))
+    (row,) = rows(case, "credentials")
+    assert (row["carrier"], row["scheme"], row["role"]) == ("OpenFile", "ntlm", "answer")
+
+
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
