@@ -46,7 +46,8 @@ from mmsforensics.sessions.wording import hresult_name
 from mmsforensics.streams.flows import Endpoint
 
 KEPT = 1024
-"""Rows of a connection that wait for its end, to be counted."""
+"""Rows of a connection that wait for its end, to be counted; of one that shows no session by then, more are
+let go."""
 
 ANSWERS = {"authorization": "Authorization", "proxy-authorization": "Proxy-Authorization"}
 CHALLENGES = {"www-authenticate": "WWW-Authenticate", "proxy-authenticate": "Proxy-Authenticate"}

@@ -38,6 +38,8 @@ class MediaCount:
 
     def add(self, packets: NDArray[np.void]) -> None:
         """Count packets, dtype `DATA_PACKET`."""
+        if not len(packets):
+            return
         self._recent.append(packets[["frame", "size"]].copy())
         self._count(packets)
 
@@ -68,6 +70,9 @@ class MediaCount:
         return sum(s.packets for s in self._stretches)
 
     def _count(self, packets: NDArray[np.void]) -> None:
+        if not self._marks or int(packets["frame"].min()) > self._marks[-1]:  # as nearly always
+            _sum(self._stretches[-1], packets, 1)
+            return
         places = np.searchsorted(np.array(self._marks, dtype=np.int64), packets["frame"], side="left")
         for place in np.unique(places).tolist():
             _sum(self._stretches[place], packets[places == place], 1)
