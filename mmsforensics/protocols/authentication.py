@@ -110,7 +110,7 @@ def digest_line(parameters: Mapping[str, str], method: str) -> tuple[int, str] |
     sound = all((user, uri, nonce)) and re.fullmatch(r"[0-9a-fA-F]{32}", response) is not None
     if not sound or algorithm != "MD5" or more[2] not in ("", "auth"):
         return None
-    if any("*" in part for part in (*needed, *more, method)):  # its separator
+    if any("*" in part or not part.isprintable() for part in (*needed, *more, method)):  # * separates
         return None
     parts = ["", "", user, realm, method, "", uri, "", nonce, *more, "MD5", response.lower()]
     return HASHCAT_DIGEST, "$sip$*" + "*".join(parts)

@@ -153,7 +153,8 @@ def hash_line(challenge: bytes, answer: NtlmAuthenticate) -> tuple[int, str] | N
     Modes 5500 (NetNTLMv1; of extended session security the LM response is the challenge of the client) and
     5600 (NetNTLMv2).
     """
-    if answer.version == "anonymous" or ":" in answer.user + answer.domain:
+    names = answer.user + answer.domain
+    if answer.version == "anonymous" or ":" in names or not names.isprintable():
         return None
     if answer.version == "v2":
         proof, blob = answer.nt[:PROOF], answer.nt[PROOF:]

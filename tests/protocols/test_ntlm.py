@@ -93,6 +93,12 @@ def test_an_anonymous_answer_has_no_hash_line():
     assert hash_line(CHALLENGE, message) is None
 
 
+@pytest.mark.parametrize("user", ["a:b", "a\nb::c"])
+def test_names_that_would_break_a_line_have_none(user):
+    message = parse_ntlm(authenticate(lm=V1_LM, nt=V1, domain="", user=user, workstation=""))
+    assert (message.user, hash_line(CHALLENGE, message)) == (user, None)
+
+
 def test_a_message_is_found_in_what_is_wrapped_around_it():
     raw = base64.b64decode(TYPE_2)
     ntlm_auth = struct.pack("<IIIIII", 0, 1, 0, len(raw), 2, 0) + raw  # MS-MMSP 2.2.4.14.1
