@@ -74,21 +74,27 @@ def _typed(field: LogField, text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     if not pc.any(wrong).as_py():
         return values, None
     told = pc.binary_join_element_wise(
-        pa.scalar(f"{field.name}: expected a {field.type}, found"), pc.utf8_slice_codeunits(text, 0, 64), " "
+        pa.scalar(f"{field.name}: expected a {field.type}, found"),
+        pc.fill_null(pc.utf8_slice_codeunits(text, 0, 64), ""),
+        " ",
     )
     return values, pc.if_else(wrong, told, pa.scalar(None, pa.string()))
 
 
 def _pair(name: str, text: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(pa.scalar(name), text, "=", null_handling="emit_null")
+    """NAME=VALUE where there is a value."""
+    joined = pc.binary_join_element_wise(pa.scalar(name), pc.fill_null(text, ""), "=")
+    return pc.if_else(pc.is_valid(text), joined, pa.scalar(None, pa.string()))
 
 
 def _joined(parts: list[pa.Array], size: int) -> pa.Array:
     """NAME=VALUE of all fields that have no column, blanks between; null where there is none."""
-    if not parts:
-        return pa.nulls(size, pa.string())
-    joined = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
-    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
+    joined = pa.nulls(size, pa.string())
+    for part in parts:
+        both = pc.binary_join_element_wise(pc.fill_null(joined, ""), pc.fill_null(part, ""), " ")
+        together = pc.and_(pc.is_valid(joined), pc.is_valid(part))
+        joined = pc.if_else(together, both, pc.coalesce(joined, part))
+    return joined
 
 
 def _lists(parts: list[pa.Array], size: int) -> pa.Array:
@@ -109,10 +115,12 @@ def _times(columns: dict[str, pa.Array], header: LogHeader, size: int) -> pa.Arr
     if "time" not in columns or header.local:
         return pa.nulls(size, kind)
     date = columns.get("date", pa.array([header.date[:10] or None] * size, pa.string()))
-    moment = pc.binary_join_element_wise(date, columns["time"], " ", null_handling="emit_null")
-    sound = pc.fill_null(pc.match_substring_regex(moment, _MOMENT), False)
+    moment = pc.binary_join_element_wise(pc.fill_null(date, ""), pc.fill_null(columns["time"], ""), " ")
+    sound = pc.match_substring_regex(moment, _MOMENT)
     moment = pc.if_else(sound, moment, pa.scalar(None, pa.string()))
     seconds = pc.strptime(moment, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True)
+    day = pc.cast(pc.utf8_slice_codeunits(moment, 8, 10), pa.int64())
+    seconds = pc.if_else(pc.equal(pc.day(seconds), day), seconds, pa.scalar(None, seconds.type))  # 31 February
     minutes = header.behind_utc_min or 0
     numbers = pc.add(pc.cast(seconds, pa.int64()), minutes * 60)
     return pc.cast(pc.multiply(numbers, 1_000_000_000), kind)
