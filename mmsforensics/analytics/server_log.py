@@ -119,8 +119,9 @@ def _times(columns: dict[str, pa.Array], header: LogHeader, size: int) -> pa.Arr
     sound = pc.match_substring_regex(moment, _MOMENT)
     moment = pc.if_else(sound, moment, pa.scalar(None, pa.string()))
     seconds = pc.strptime(moment, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True)
+    # 31 February becomes a day of March in strptime
     day = pc.cast(pc.utf8_slice_codeunits(moment, 8, 10), pa.int64())
-    seconds = pc.if_else(pc.equal(pc.day(seconds), day), seconds, pa.scalar(None, seconds.type))  # 31 February
+    seconds = pc.if_else(pc.equal(pc.day(seconds), day), seconds, pa.scalar(None, seconds.type))
     minutes = header.behind_utc_min or 0
     numbers = pc.add(pc.cast(seconds, pa.int64()), minutes * 60)
     return pc.cast(pc.multiply(numbers, 1_000_000_000), kind)

@@ -41,6 +41,7 @@ from mmsforensics.protocols.ntlm import (
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.secrets import HOST_USER_INFO
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.wording import hresult_name
 from mmsforensics.streams.flows import Endpoint
@@ -180,13 +181,9 @@ class Credentials:
                     on.asked.setdefault(0, []).append(row)
                 self._urls(on, message.at, story, "URL of a request", [target], target)
             case "Connect":
-                hosts = [
-                    f"mms://{part.strip()}/"
-                    for part in str(fields.get("subscriberName", "")).replace("\n", ";").split("ost:")[1:]
-                    if "@" in part
-                ]
-                hosts = [host.split(";")[0] for host in hosts]
-                self._urls(on, message.at, story, "URL of a request", [h + "/" for h in hosts], "")
+                subscriber = str(fields.get("subscriberName", ""))
+                for _, user, password in HOST_USER_INFO.findall(subscriber):
+                    self._password(on, message.at, story, "Host of Connect", user, password, "")
             case "ReportOpenFile":
                 for row in on.asked.pop(0, ()):
                     row.values["answered"] = hresult_name(fields.get("hr"))
@@ -253,9 +250,21 @@ class Credentials:
     ) -> None:
         for text in texts:
             for user, password in user_info(text):
-                values: dict[str, object] = {"scheme": "url", "user": user, "secret": password}
-                values |= {"carrier": carrier, "target": target or None, "role": "answer"}
-                self._add(on, -1, at, story, values, f"{user}:{password}")
+                self._password(on, at, story, carrier, user, password, target)
+
+    def _password(
+        self,
+        on: _Connection,
+        at: At,
+        story: Story | None,
+        carrier: str,
+        user: str,
+        password: str,
+        target: str,
+    ) -> None:
+        values: dict[str, object] = {"scheme": "url", "user": user, "secret": password}
+        values |= {"carrier": carrier, "target": target or None, "role": "answer"}
+        self._add(on, -1, at, story, values, f"{user}:{password}")
 
     def _add(
         self,

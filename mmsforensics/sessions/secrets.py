@@ -24,7 +24,9 @@ PROVING: Final = ("ntlm", "negotiate", "digest")
 _NTLMSSP = b"NTLMSSP\0".hex()
 _TOKENS = ("tokenData", "pToken")
 _ANSWERS = ("OpenFile", "SecurityResponse")
-_HOST = re.compile(r"(host:\s*[^\s/:@;]{1,256}):([^\s/;]{1,256})@", re.IGNORECASE)
+HOST_USER_INFO: Final = re.compile(r"(host:\s*)([^\s/:@;]{1,256}):([^\s/;]{1,1000})@", re.IGNORECASE)
+"""User and password before the host that a player names in Connect [MS-MMSP 2.2.4.17]."""
+
 _HEADER = re.compile(
     r"(authorization:[ \t]*)(?!ntlm\b|negotiate\b|digest\b)([^\s,]{1,64}[ \t]+)?([^\r\n]+)", re.IGNORECASE
 )
@@ -34,7 +36,7 @@ def masked_text(text: str) -> str:
     """A text without the passwords of URLs and of header lines in it."""
     if "@" in text:
         text = USER_INFO.sub(rf"\1\2:{MASK}@", text)
-        text = _HOST.sub(rf"\1:{MASK}@", text)
+        text = HOST_USER_INFO.sub(rf"\1\2:{MASK}@", text)
     if "uthorization:" in text or "AUTHORIZATION:" in text:
         text = _HEADER.sub(lambda m: f"{m[1]}{m[2] or ''}{MASK}", text)
     return text

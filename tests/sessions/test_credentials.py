@@ -230,6 +230,17 @@ def test_basic_over_mms_is_masked(film, tmp_path):
     assert rows(shown, "credentials")[1]["secret"] == SECRET
 
 
+def test_a_password_in_the_host_that_a_player_names(film, tmp_path):
+    conversation, _ = mmst({"film.wmv": film}, host=f"bob:{SECRET}@media.example.com")
+    case = mmsforensics.analyze(
+        [write_conversation(tmp_path / "a.pcap", conversation)], out=tmp_path / "case"
+    )
+    (row,) = rows(case, "credentials")
+    assert (row["carrier"], row["user"], row["secret"]) == ("Host of Connect", "bob", "********")
+    assert rows(case, "sessions")[0]["url"] == "mms://bob:********@media.example.com/film.wmv"
+    assert SECRET not in stored(case)
+
+
 def test_cached_credentials_in_open_file(film, analyzed, tmp_path):
     name = utf16("film.wmv")
     token = BASIC.encode() + b"\0"
