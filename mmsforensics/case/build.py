@@ -23,6 +23,7 @@ from mmsforensics.case.media_files import MediaPlace, MediaRows
 from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.server_logs import write_server_logs
+from mmsforensics.case.stations import given_stations
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.world import World
 from mmsforensics.case.writing import Spools, Writers
@@ -62,14 +63,14 @@ def build(
     copies = Copies() if merge else None
     with Writers() as writers:
         try:
-            intake.documents()
+            stations = given_stations(intake.documents(), store, book)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
                 recorder = CaseRecorder(place, lending, delivery, copies, logs, show_secrets=show_secrets)
-                world = World(recorder, book.stitched, book.count, policy)
+                world = World(recorder, book.stitched, book.count, policy, stations)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
                 world.finish()

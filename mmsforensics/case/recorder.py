@@ -118,14 +118,14 @@ class CaseRecorder:
         return (event.summary if details == event.details else summarise(event.event, details)), details
 
     def open_medium(
-        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful", source: str = ""
     ) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
         names = MediumNames(self._ids[session], number, *safe_media_name(masked_text(name)))
         keep = self._copies.keep if self._copies is not None else None
-        return MediumFile(self._place, names, header, kind, self._lending, keep=keep)
+        return MediumFile(self._place, names, header, kind, self._lending, source=source, keep=keep)
 
     def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
         """Write a row of a table that rests on one frame, of a session or of none."""
@@ -181,6 +181,8 @@ class CaseRecorder:
                 "gap_bytes": summary.gap_bytes,
                 "acked_unseen_bytes": summary.acked_unseen,
                 "seen_unacked_bytes": summary.seen_unacked,
+                "resend_requests": summary.resend_requests,
+                "packets_resent": summary.packets_resent,
                 "capture_id": capture_id,
                 "frame": frame,
             },

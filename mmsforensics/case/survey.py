@@ -16,7 +16,15 @@ from mmsforensics.case.world import World
 from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
-from mmsforensics.sessions import Event, MediumBlock, MediumKind, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.sessions import (
+    Event,
+    MediumBlock,
+    MediumKind,
+    MediumSummary,
+    MediumWriter,
+    RestoredPacket,
+    SessionSummary,
+)
 from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -98,7 +106,7 @@ class _Found:
         """See `Recorder`."""
 
     def open_medium(
-        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful", source: str = ""
     ) -> MediumWriter:
         """See `Recorder`."""
         return _Nowhere()
@@ -126,6 +134,9 @@ class _Nowhere:
         """See `MediumWriter`."""
 
     def salvage(self, block: MediumBlock) -> None:
+        """See `MediumWriter`."""
+
+    def restored(self, packet: RestoredPacket) -> None:
         """See `MediumWriter`."""
 
     def close(self, summary: MediumSummary) -> None:

@@ -17,6 +17,9 @@ from mmsforensics.protocols.messages import (
     Malformed,
     Message,
     MmsMessage,
+    MsbBeacon,
+    MsbdMessage,
+    MsbPackets,
     Overlap,
     Request,
     Response,
@@ -24,7 +27,8 @@ from mmsforensics.protocols.messages import (
     WmspPacket,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
-from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
+from mmsforensics.protocols.mms import MmsStreamDecoder
+from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
@@ -42,6 +46,9 @@ __all__ = [
     "MmsDecoder",
     "MmsMessage",
     "MmsStreamDecoder",
+    "MsbBeacon",
+    "MsbPackets",
+    "MsbdMessage",
     "Overlap",
     "Protocol",
     "Request",

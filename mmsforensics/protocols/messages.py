@@ -80,6 +80,8 @@ class DataPackets:
     """False for datagrams: order and completeness are then told by the sequence numbers alone."""
     inferred: bool = False
     """Found by resynchronisation behind a hole, not by following the framing."""
+    ordered: bool = False
+    """Of datagrams: put in order already, by numbers of their own that LocationId and AFFlags are made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,41 @@ class WmspPacket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MsbPackets:
+    """MSB packets that follow each other, parity packets among them [MS-MSB 2.2.4, MS-MSBD 2.2.10]."""
+
+    at: At
+    stream_id: int
+    """wStreamID: the Format ID in its low 11 bits, and bit 15."""
+    block: DataPackets
+    """LocationId is dwPacketID, which a parity packet repeats; AFFlags its low 8 bits; the incarnation bit 15
+    of wStreamID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsbBeacon:
+    """A beacon: the sender is there, and need not have anything to send [MS-MSB 2.2.3]."""
+
+    at: At
+    repeated: int = 1
+    """How many came before anything else did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsbdMessage:
+    """A message of MS-MSBD that carries no media."""
+
+    at: At
+    mid: int
+    """wMessageId."""
+    name: str
+    """The specification's name without its prefix MSB_MSG, or ``wMessageId 0x…`` for one it does not know."""
+    fields: Mapping[str, object]
+    """Fields by the specification's names."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
     """Bytes of the stream that were not captured."""
 
@@ -241,6 +278,9 @@ Message = (
     | Body
     | BodyEnd
     | WmspPacket
+    | MsbPackets
+    | MsbBeacon
+    | MsbdMessage
     | Hole
     | Overlap
     | Malformed

@@ -19,6 +19,7 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.msbd import said_by_client
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
@@ -214,6 +215,8 @@ class Connection:
 def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
     if protocol is Protocol.HTTP:
         return says_request(first)
+    if protocol is Protocol.MSBD:
+        return said_by_client(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol
+from mmsforensics.protocols import CutPacket, DataPackets, Malformed, Message, MmsMessage, Protocol
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
@@ -25,6 +25,9 @@ from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.msbd_session import MsbdSession
+from mmsforensics.sessions.order import Heard, cut_at_commands
+from mmsforensics.sessions.stations import Station, Stations, is_multicast
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.witness import Witness
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
@@ -41,7 +44,11 @@ HELD_LIMIT = 4 << 20
 from another tap whose clock is behind; beyond it they are taken for a session whose control was not
 captured, if they agree."""
 
-Heard = tuple[int, int, int, Message]
+HELD_MESSAGES = 1024
+"""The same, in blocks and requests: small ones are looked at again and again."""
+
+Datagram = DataPackets | CutPacket | MmsMessage | Malformed
+"""What UDP carries of MMS: data for the client, and its requests to send some again."""
 
 
 class Reader(Interface):
@@ -62,7 +69,9 @@ class Reader(Interface):
 class SessionRoom:
     """Turns the packets of wanted flows into sessions."""
 
-    def __init__(self, recorder: Recorder, policy: Policy = Policy.FIRST) -> None:
+    def __init__(
+        self, recorder: Recorder, policy: Policy = Policy.FIRST, stations: Iterable[Station] = ()
+    ) -> None:
         self._recorder = recorder
         self._witness = Witness(recorder)
         self._policy = policy
@@ -71,6 +80,7 @@ class SessionRoom:
         self._carried: dict[int, list[Story]] = {}  # sessions of each flow
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
+        self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
         self._given_up: list[int] = []
@@ -78,9 +88,9 @@ class SessionRoom:
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[
-            tuple[Flow, Endpoint, DataPackets | CutPacket, bool]
-        ] = []  # and whether a session knows
+        self._held: list[tuple[Flow, Endpoint, Datagram, bool]] = []  # and whether a session knows
+        self._udp_protocols: dict[int, Protocol] = {}
+        self._stations = Stations(recorder, self._new_story, self._carries_multicast, stations)
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
@@ -126,6 +136,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         self._adopt()
+        self._stations.finish()
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -150,6 +161,11 @@ class SessionRoom:
         if story not in stories:
             stories.append(story)
 
+    def _carries_multicast(self, flow: Flow, group: Endpoint, story: Story) -> None:
+        """Note that a flow to a group belongs to a session; the group stands for the client."""
+        self._carries(flow.uid, story)
+        self._seen_as[flow.uid] = (story.transport, group)
+
     def _forget(self, uid: int) -> None:
         connection = self._connections.pop(uid, None)
         self._witness.close(uid)
@@ -173,7 +189,10 @@ class SessionRoom:
             datagrams = Datagrams(data, pieces, rows["payload_wire"][mine])
             uid = _udp_key(packets.flow, side)
             if uid not in self._udp_decoders:
-                self._udp_decoders[uid] = DATAGRAM_DECODERS[recognise_datagrams(datagrams)]()
+                receiver = packets.flow.b if side == 0 else packets.flow.a
+                spoken = recognise_datagrams(datagrams, multicast=is_multicast(receiver.address))
+                self._udp_decoders[uid] = DATAGRAM_DECODERS[spoken]()
+                self._udp_protocols[uid] = spoken
             for message in self._udp_decoders[uid].feed(datagrams, "server"):
                 heard.append((message.at.frame, len(heard), uid, message))
             self._udp_flows[uid] = (
@@ -182,10 +201,13 @@ class SessionRoom:
             )
 
     def _dispatch(self, heard: list[Heard]) -> None:
+        heard = cut_at_commands(heard)
         heard.sort(key=lambda h: h[:3])
         control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
-            if uid < 0:
+            if uid < 0 and self._udp_protocols[uid] in (Protocol.MSB, Protocol.MSBD):
+                self._stations.hear(*self._udp_flows[uid], message, self._udp_protocols[uid].value)
+            elif uid < 0:
                 if control and self._held:
                     self._claim_held()
                 control = False
@@ -212,13 +234,20 @@ class SessionRoom:
         """Who reads the messages of a connection, by its protocol."""
         client, server, first_frame = connection.client, connection.server, connection.flow.first_frame
         if connection.protocol is Protocol.MMS:
-            self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
-            return self._mms[uid]
+            return self._mms_session(uid, self._new_story(client, server, first_frame))
+        if connection.protocol is Protocol.MSBD:
+            return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
         return HttpSessions(client, server, first_frame, self._find_story, self._document)
+
+    def _mms_session(self, uid: int, story: Story) -> MmsSession:
+        session = self._mms[uid] = MmsSession(story)
+        self._between.setdefault((story.client.address, story.server.address), []).append(session)
+        return session
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
         self._witness.read(document)
+        self._stations.document(document)
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)
@@ -245,32 +274,39 @@ class SessionRoom:
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
-        if not isinstance(message, DataPackets | CutPacket):
+        if isinstance(message, MmsMessage | Malformed):
+            receiver = flow.a if receiver == flow.b else flow.b  # the client, who sent it
+        elif not isinstance(message, DataPackets | CutPacket):
             return
-        session = self._claimant(flow, receiver)
+        self._datagram(flow, receiver, message, known=known)
+
+    def _datagram(self, flow: Flow, client: Endpoint, message: Datagram, *, known: bool = False) -> None:
+        session = self._claimant(flow, client, message)
         waits = (
             isinstance(message, DataPackets) and session is not None and session.story.lacks_header(message)
         )
         if session is not None and not waits:
             waited = session.story.medium is None
-            self._claimed(session, flow, receiver, message)
+            self._claimed(session, flow, client, message)
             if waited and session.story.medium is not None:
                 self._claim_held()  # before what comes next: the order of sending is that of the first packet
                 session.story.media_wait = False
             return
         if isinstance(message, DataPackets) and session is not None and not known:
             session.story.wait(message)
-        self._held.append((flow, receiver, message, session is not None))
-        if sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
+        self._held.append((flow, client, message, session is not None))
+        size = sum(len(h[2].data) for h in self._held if isinstance(h[2], DataPackets | CutPacket))
+        if size > HELD_LIMIT or len(self._held) > HELD_MESSAGES:
             self._adopt()
 
-    def _claimed(
-        self, session: MmsSession, flow: Flow, receiver: Endpoint, message: DataPackets | CutPacket
-    ) -> None:
-        """Hand UDP data to their session."""
+    def _claimed(self, session: MmsSession, flow: Flow, client: Endpoint, message: Datagram) -> None:
+        """Hand what came over UDP to its session."""
         self._carries(flow.uid, session.story)
-        self._seen_as[flow.uid] = (Protocol.MMS.value, receiver)
-        session.handle(message)
+        self._seen_as[flow.uid] = (Protocol.MMS.value, client)
+        if isinstance(message, MmsMessage):
+            session.asked_again(message, client.address)
+        else:
+            session.handle(message)
 
     def _adopt(self) -> None:
         """Hold UDP data no longer: nothing that would explain them came.
@@ -279,12 +315,14 @@ class SessionRoom:
         themselves are media.
         """
         held, self._held = self._held, []
-        streams: dict[tuple[int, Endpoint], list[DataPackets | CutPacket]] = {}
+        streams: dict[tuple[int, Endpoint], list[Datagram]] = {}
         for flow, receiver, block, _ in held:
             streams.setdefault((flow.uid, receiver), []).append(block)
         flows = {flow.uid: flow for flow, _, _, _ in held}
-        for (uid, receiver), blocks in streams.items():
-            session = self._claimant(flows[uid], receiver)
+        only_requests = [k for k, v in streams.items() if not any(isinstance(b, DataPackets) for b in v)]
+        for uid, receiver in [*(k for k in streams if k not in only_requests), *only_requests]:
+            blocks = streams[uid, receiver]
+            session = self._claimant(flows[uid], receiver, blocks[0])
             packets = [block.packets for block in blocks if isinstance(block, DataPackets)]
             if session is None and packets and agree(np.concatenate(packets)):
                 session = self._without_control(flows[uid], receiver)
@@ -299,36 +337,37 @@ class SessionRoom:
         """The session of datagrams that nobody asked for: the only one that may be it, or a new one."""
         sender = flow.a if receiver == flow.b else flow.b
         ends = receiver.address, sender.address
-        known = [
-            s
-            for s in self._mms.values()
-            if s.udp_port is None
-            and s.story.received == 0
-            and (s.story.client.address, s.story.server.address) == ends
-        ]
+        known = [s for s in self._between.get(ends, []) if s.story.received == 0]
+        unasked = [s for s in known if s.udp_port is None]
+        known = unasked or known  # a port that was asked for and got nothing may have been changed on the way
         if len(known) == 1:
             session = known[0]
         else:
-            session = MmsSession(self._new_story(receiver, sender, flow.first_frame))
-            session.story.proto = UDP
-            self._mms[_udp_key(flow, int(receiver == flow.b))] = session
+            story = self._new_story(receiver, sender, flow.first_frame)
+            story.proto = UDP
+            session = self._mms_session(_udp_key(flow, int(receiver == flow.b)), story)
         session.take_datagrams(receiver.port)
         return session
 
-    def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
-        """The session that asked for UDP data at this endpoint: the newest, if several did."""
-        for session in reversed(self._mms.values()):
-            story = session.story
-            if session.udp_port == receiver.port and story.client.address == receiver.address:
-                sender = flow.a if receiver == flow.b else flow.b
-                if sender.address == story.server.address:
-                    return session
-        return None
+    def _claimant(self, flow: Flow, client: Endpoint, message: Datagram) -> MmsSession | None:
+        """The session that a datagram from or for a client belongs to: the newest, if several may be it."""
+        server = flow.a if client == flow.b else flow.b
+        between = self._between.get((client.address, server.address), [])[::-1]
+        there = [s for s in between if s.udp_port == client.port]
+        if isinstance(message, MmsMessage):
+            number = message.fields["dwClientId"]
+            mine = [s for s in there or between if s.client_id in (None, number)]
+            ours = mine or [s for s in reversed(self._mms.values()) if s.is_told(server, number)]
+            return next(iter(ours), None)
+        if len(there) > 1 and isinstance(message, DataPackets):
+            incarnation = int(message.packets["incarnation"][0])
+            there = [s for s in there if s.asked_for(incarnation)] or there
+        return there[0] if there else None
 
     def _claim_held(self) -> None:
         held, self._held = self._held, []
-        for flow, receiver, message, known in held:
-            self._udp_message(flow, receiver, message, known=known)
+        for flow, client, message, known in held:
+            self._datagram(flow, client, message, known=known)
 
     def _close_ended(self) -> None:
         """Finish the media of connections that have ended; UDP data may follow their control connection."""
@@ -348,7 +387,7 @@ def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, in
     return server.acked_unseen, server.seen_unacked
 
 
-def _frames(message: DataPackets | CutPacket) -> NDArray[np.int64]:
+def _frames(message: Datagram) -> NDArray[np.int64]:
     """Frames of the datagrams that a message is made of."""
     if isinstance(message, DataPackets):
         return message.packets["frame"].astype(np.int64)

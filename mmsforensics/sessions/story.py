@@ -7,15 +7,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
+from mmsforensics.protocols import (
+    CutPacket,
+    DataPackets,
+    Hole,
+    Malformed,
+    MmsMessage,
+    Overlap,
+    StreamEnd,
+)
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
+
+UDP = 17
 
 
 def plain(value: object) -> object:
@@ -84,6 +95,12 @@ class Story:
         self.count = MediaCount()
         self.first_media_ts: int | None = None
         self._incarnation = -1  # of the media that came last
+        self.resend_requests = 0
+        """Packets that the client asked to be sent again."""
+        self.packets_resent = 0
+        """Packets that came once they had been asked for again."""
+        self._sparse = False  # whether the play at hand leaves packets out by its nature
+        self._next_sequence = -1  # of the datagrams behind the media that are finished
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -169,17 +186,19 @@ class Story:
             late = self.medium is None and self.transport == "mmsu" and self.entry_ended
             self.close_medium(follows=True)
             self.entry_ended = late
-            self.medium = Medium(
-                self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
-            )
+            self.medium = self._medium(self.parts)
             self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(here, {})
+
+    def _tell_header(self, at: At, more: Mapping[str, object]) -> None:
         assert self.medium is not None
         header = self.medium.header
-        self.advance("AsfHeader")
         self.tell(
             "AsfHeader",
-            here,
+            at,
             {
+                **more,
                 "size": len(self.medium.header_bytes),
                 "packet_size": header.packet_size,
                 "streams": len(header.streams),
@@ -187,6 +206,25 @@ class Story:
                 "problems": [f"{p.expected}; found {p.found}" for p in header.problems],
             },
         )
+
+    def given_header(self, header: HeaderParts, at: At) -> None:
+        """Begin a medium whose header came apart from it, whole."""
+        self.close_medium(follows=True)
+        name = self.content_name or self.url
+        self.medium = Medium(self.recorder, self.number, header, name, self.packet_size_hint)
+        self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(at, {"from": header.source} if header.source else {})
+
+    def late_header(self, header: HeaderParts) -> None:
+        """Take a header for the medium that is open, if that began without one."""
+        if self.medium is not None and self.medium.bare:
+            self.medium.late_header = header
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Take a media packet that was computed from parity."""
+        if self.medium is not None:
+            self.medium.restore(packet)
 
     def lacks_header(self, block: DataPackets) -> bool:
         """Whether no header is known of the packets of a block, and none begins in it."""
@@ -204,11 +242,29 @@ class Story:
     def _plays(self, block: DataPackets) -> None:
         before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
         late = not block.reliable and self._incarnation == before  # of a play that may be over
-        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED):
+        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED, automaton.FAILED):
             return
         self.advance("Media")
         self._closed_by.clear()  # a connection that only described may have closed before
         self.stopped_at = None
+
+    def begin_play(self, *, sparse: bool) -> None:
+        """Take note that the client asked for a play; a `sparse` one leaves packets out by its nature."""
+        self._sparse = sparse
+        self._incarnation = -1
+        if self.medium is not None:
+            self.medium.begin_play(sparse=sparse)
+
+    def asked_again(self, message: MmsMessage) -> None:
+        """Take note that the client asked for packets again, and of what the capture held of them."""
+        numbers = message.fields["dwBeginPacketList"]
+        assert isinstance(numbers, tuple)
+        self.resend_requests += len(numbers)
+        details: dict[str, object] = dict(message.fields)
+        if self.medium is not None:
+            captured, not_captured = self.medium.asked_again(numbers)
+            details |= {"captured_before": captured, "not_captured_before": not_captured}
+        self.tell(message.name, message.at, details)
 
     def media(self, block: DataPackets) -> None:
         """Take media packets, in order of arrival."""
@@ -239,13 +295,32 @@ class Story:
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
 
+    def late(self, block: DataPackets) -> None:
+        """Take datagrams of the content before, which came too late for it."""
+        self.received += len(block.packets)
+        self.media_bytes += int(block.packets["size"].sum())
+        if self.medium is not None:
+            self.medium.late += len(block.packets)
+
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""
         self.close_medium()
         self.tell("MediaWithoutHeader", here, {"packets": packets})
-        name = self.content_name or self.url
-        self.medium = Medium(self.recorder, self.number, HeaderParts(), name, self.packet_size_hint)
+        self.medium = self._medium(HeaderParts())
         return self.medium
+
+    def _medium(self, parts: HeaderParts) -> Medium:
+        medium = Medium(
+            self.recorder,
+            self.number,
+            parts,
+            self.content_name or self.url,
+            self.packet_size_hint,
+            first_sequence=self._next_sequence,
+        )
+        if self._sparse:
+            medium.begin_play(sparse=True)
+        return medium
 
     def delivered(self, word: tuple[int, int] | None) -> None:
         """Take the client's word of one of the session's connections.
@@ -266,6 +341,8 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended, endings=(ending,))
+        self._next_sequence = medium.next_sequence
+        self.packets_resent += medium.resends.copies
         if medium.packets:
             self._played.add(medium.header_bytes)
         elif not medium.bare:
@@ -273,6 +350,8 @@ class Story:
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
+        if medium.late and self._last_packet is not None:
+            self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
         if self._last_packet is not None:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})
@@ -322,6 +401,8 @@ class Story:
                 gap_bytes=self.gap_bytes,
                 acked_unseen=self.acked_unseen,
                 seen_unacked=self.seen_unacked,
+                resend_requests=self.resend_requests if self.transport == "mmsu" else None,
+                packets_resent=self.packets_resent if self.transport == "mmsu" else None,
             )
         )
 
@@ -329,6 +410,8 @@ class Story:
         """The word for how the session came out."""
         if self.phase == automaton.FAILED and self.failure:
             return f"failed: {self.failure}"
+        if self.phase == automaton.PLAYING and self.transport in ("msb", "msbd") and self.proto == UDP:
+            return "end not seen"  # a multicast has no word for it
         if self.phase != automaton.PLAYING or not self._closed_by:
             return automaton.OUTCOMES[self.phase]
         _, side, reason = min(self._closed_by)

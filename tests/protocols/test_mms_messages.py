@@ -1,15 +1,17 @@
 """Every message of MS-MMSP, written here from the specification's field tables, read by the package."""
 
+import re
 import struct
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import other, run
 
 from mmsforensics.protocols import Malformed, MmsMessage
 from mmsforensics.protocols.mms import MmsStreamDecoder
-from mmsforensics.protocols.mms_layout import MESSAGES
+from mmsforensics.protocols.mms_layout import MESSAGES, RESEND
 
 DBL_MAX = bytes.fromhex("ffffffffffffef7f")
 
@@ -289,3 +291,29 @@ def test_any_body(mid, body):
     found = decoded(record(message(mid, body)), direction_of(mid))
     assert isinstance(found[0], MmsMessage)
     assert all(isinstance(m, Malformed) for m in other(found)[1:])
+
+
+# --- the documentation ---------------------------------------------------------------------------------
+
+
+def documented():
+    """Rows of the tables of the section MS-MMSP, as cells without marks."""
+    text = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.split("\n## MS-MMSP\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def test_the_documentation_lists_every_message():
+    listed = {row[0]: row for row in documented() if len(row) == 6 and row[0] != "message"}
+    for message_type in (*MESSAGES.values(), RESEND):
+        name, mid, section, _, state, _ = listed.pop(message_type.name)
+        assert (mid, section) == (f"0x{message_type.mid:08X}", message_type.section), name
+        assert state in ("decoded", "not seen in any test")
+    assert listed == {}
+
+
+@pytest.mark.parametrize("test", sorted({row[-1] for row in documented() if "::" in row[-1]}))
+def test_the_tests_that_the_documentation_names_are_there(test):
+    path, name = test.split("::")
+    assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")
