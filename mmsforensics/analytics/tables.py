@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmsforensics.evidence.log_fields import CLIENT_FIELDS, SERVER_FIELDS, LogField
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -77,6 +79,14 @@ def _side(who: str, other: str) -> tuple[tuple[str, str, str, str], ...]:
             "packets captured before the network card filled their checksum in",
         ),
     )
+
+
+_LOG_TYPES = {"text": "string", "count": "uint64", "number": "double"}
+
+
+def _log_columns(fields: tuple[LogField, ...]) -> tuple[tuple[str, str, str, str], ...]:
+    """Columns for the fields of a log, each of its type."""
+    return tuple((f.column, _LOG_TYPES[f.type], f.unit, f"{f.name}: {f.doc}") for f in fields)
 
 
 TABLES: dict[str, Table] = {
@@ -528,6 +538,129 @@ TABLES: dict[str, Table] = {
                 "disagreement: offset in the packet of the first byte that differs from the kept version",
             ),
             ("reason", "string", "", "refused: why"),
+        ),
+        _table(
+            "client_log",
+            "What players reported of their playing, beside what the capture holds; docs/logs.md.",
+            ("session_id", "string", "", "session that it speaks of; null if none is known"),
+            _CAPTURE,
+            _FRAME,
+            ("ts", "time", "ns", "time stamp of the frame"),
+            ("carrier", "string", "", "what carried it; words in docs/logs.md"),
+            ("url", "string", "", "content that it speaks of: cs-uri-stem, or else cs-url"),
+            ("posted_to", "string", "", "target of the request that carried it; null over MMS"),
+            ("client_ip", "string", "", "address that sent it"),
+            ("server_ip", "string", "", "address that it was sent to"),
+            ("form", "string", "", "line, xml or binary"),
+            (
+                "kind",
+                "string",
+                "",
+                "legacy, streaming, rendering or connect-time; null if that can't be told",
+            ),
+            ("whole", "bool", "", "whether it was captured whole"),
+            ("logged_ts", "time", "ns", "date and time of the log, by the player's clock, in UTC"),
+            (
+                "clock_difference_s",
+                "double",
+                "s",
+                "`logged_ts` less `ts`: player's clock, and time until it was sent",
+            ),
+            *_log_columns(CLIENT_FIELDS),
+            ("more", "string", "JSON", "content description, a vendor's fields, what else CLIENT_LOG holds"),
+            ("problems", "list<string>", "", "what is not as the specification asks for"),
+            (
+                "match",
+                "string",
+                "",
+                "how its session is known: carrier, strong, fair, weak; ambiguous or null",
+            ),
+            ("match_reasons", "list<string>", "", "evidence for that"),
+            (
+                "captured_packets",
+                "uint64",
+                "ASF packets",
+                "packets captured of the stretch that it speaks of",
+            ),
+            ("captured_bytes", "uint64", "bytes", "their bytes"),
+            ("captured_ms", "int64", "ms", "time from the session's first media packet to the log"),
+            (
+                "captured_packets_missing",
+                "uint64",
+                "ASF packets",
+                "packets of the session known to be missing",
+            ),
+            (
+                "completeness",
+                "double",
+                "",
+                "share of what it counts that was captured; null if that can't be said",
+            ),
+            ("completeness_basis", "string", "", "packets or bytes"),
+            ("completeness_note", "string", "", "why there is none"),
+        ),
+        _table(
+            "server_log",
+            "Lines of servers' logs given beside captures, and the sessions they speak of; docs/logs.md.",
+            ("session_id", "string", "", "session that it is matched with; null if none"),
+            ("capture_id", "string", "", "log file"),
+            ("line", "uint64", "", "line in it, from 1"),
+            ("ts", "time", "ns", "date and time of the line in UTC, by the server's clock"),
+            ("ts_basis", "string", "", "stated UTC, stated offset or assumed UTC; docs/logs.md"),
+            *_log_columns(SERVER_FIELDS),
+            ("other", "string", "", "fields without a column of their own, as NAME=VALUE"),
+            ("software", "string", "", "#Software above the line"),
+            ("software_version", "string", "", "#Version above the line"),
+            ("problems", "list<string>", "", "values that are none of their type"),
+            ("match", "string", "", "how well it is matched: strong, fair, weak; ambiguous or null"),
+            ("match_reasons", "list<string>", "", "evidence for that"),
+            (
+                "time_difference_s",
+                "double",
+                "s",
+                "time less the session's nearest, clock and zone taken off",
+            ),
+        ),
+        _table(
+            "log_disagreements",
+            "Where a log and the capture cannot both be the whole truth, field by field; docs/logs.md.",
+            _SESSION,
+            ("log", "string", "", "client or server"),
+            ("capture_id", "string", "", "capture that carried the log, or the log file"),
+            ("frame", "uint64", "", "frame that carried a client's log"),
+            ("line", "uint64", "", "line of a server's log, from 1"),
+            ("field", "string", "", "field of the log"),
+            ("logged", "string", "", "what the log says"),
+            ("captured", "string", "", "what the capture says"),
+            ("text", "string", "", "what it may mean"),
+        ),
+        _table(
+            "credentials",
+            "Who authenticated, and what of it travelled; docs/credentials.md.",
+            _SESSION,
+            _CAPTURE,
+            _FRAME,
+            ("ts", "time", "ns", "time stamp of the frame"),
+            ("role", "string", "", "challenge of a server or proxy, or answer of a client"),
+            ("carrier", "string", "", "header, message or URL that carried it"),
+            ("client_ip", "string", "", "address of the client"),
+            ("client_port", "uint16", "", "its port"),
+            ("server_ip", "string", "", "address of the server"),
+            ("server_port", "uint16", "", "its port"),
+            ("scheme", "string", "", "basic, digest, ntlm, ntlm v1, ntlm v2, negotiate kerberos, url, …"),
+            ("user", "string", "", "user name"),
+            ("domain", "string", "", "domain that the client names; of a challenge, the server's"),
+            ("host", "string", "", "host that the client says it is; of a challenge, the server's name"),
+            ("realm", "string", "", "realm of Basic and Digest"),
+            ("target", "string", "", "what was asked for"),
+            ("secret", "string", "", "password or token sent in clear; ******** unless secrets are shown"),
+            ("hash_line", "string", "", "the exchange in the form of hashcat; null where it has none"),
+            ("hashcat_mode", "uint32", "", "hashcat's number for it: 5500, 5600, 11400"),
+            ("answered", "string", "", "what the server answered: status, or HRESULT; null if not captured"),
+            ("times", "uint32", "", "how often it was said on the connection"),
+            ("replayed", "bool", "", "whether an earlier connection gave the same answer"),
+            ("details", "string", "JSON", "parameters, flags, names, the server's clock"),
+            ("problem", "string", "", "what is wrong with it, or why there is no hash line"),
         ),
         _table(
             "metadata",

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from mmsforensics.analytics import TABLES, arrow_schema
 from mmsforensics.analytics.arrays import array_of, numbers_of
+from mmsforensics.sessions.secrets import masked_text
 
 ROW_GROUP = 1 << 16
 """Rows of a row group: some megabytes of the widest table."""
@@ -67,7 +68,10 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
     nulls, lengths, values = hashes
     null = numbers_of(pc.is_null(chunk).cast(pa.uint8()))
     nulls.update(null.tobytes())
-    if pa.types.is_list(chunk.type):
+    if pa.types.is_list(chunk.type) and not len(chunk.flatten()) and not chunk.null_count:
+        lengths.update((2).to_bytes(8, "little") * len(chunk))  # empty lists, a million of them in a long log
+        values.update(b"[]" * len(chunk))
+    elif pa.types.is_list(chunk.type):
         for value in chunk.to_pylist():
             text = json.dumps(value).encode()
             lengths.update(len(text).to_bytes(8, "little"))
@@ -89,10 +93,11 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
 
 
 class TableStore:
-    """Writes the tables of one case."""
+    """Writes the tables of one case; passwords of URLs are masked in what comes row by row."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, show_secrets: bool = False) -> None:
         self._root = root
+        self._show_secrets = show_secrets
         self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
@@ -120,7 +125,7 @@ class TableStore:
 
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
         """Add one row."""
-        self.append(name, {k: [v] for k, v in row.items()})
+        self.append(name, {k: [v if self._show_secrets else _clean(v)] for k, v in row.items()})
 
     def close(self) -> list[WrittenTable]:
         """Write what is left; every table gets its file, an empty one too."""
@@ -167,6 +172,13 @@ class TableStore:
                 store_schema=True,
             )
         return self._writers[name]
+
+
+def _clean(value: object) -> object:
+    """A value without the passwords of URLs in it."""
+    if isinstance(value, list):
+        return [_clean(v) for v in value]
+    return masked_text(value) if isinstance(value, str) else value
 
 
 def encodable(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from mmsforensics.sessions import (
     RestoredPacket,
     SessionSummary,
 )
+from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -128,7 +129,7 @@ class _Found:
 
     def session(self, summary: SessionSummary) -> None:
         """See `Recorder`."""
-        self.sessions.append(summary)
+        self.sessions.append(replace(summary, url=masked_text(summary.url)))
 
 
 class _Nowhere:

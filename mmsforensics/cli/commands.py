@@ -16,6 +16,7 @@ import click
 from mmsforensics import __version__
 from mmsforensics.cli.asf_files import asf, carve
 from mmsforensics.cli.extracting import extract
+from mmsforensics.cli.logs import credentials, logs
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
@@ -62,8 +63,11 @@ def main() -> None:
     help="Whose bytes are kept where TCP segments overlap: as this kind of host does.",
 )
 @click.option("--merge", is_flag=True, help="Join several viewers' partial copies of the same content.")
+@click.option("--show-secrets", is_flag=True, help="Tell passwords sent in clear; else they are masked.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, quiet: bool) -> None:
+def analyze(
+    evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
+) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -81,6 +85,7 @@ def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, qu
                 out,
                 overlap=overlap,
                 merge=merge,
+                show_secrets=show_secrets,
                 progress=progress,
                 compiling=None if quiet else tell_of_compiling,
             )
@@ -449,9 +454,11 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(credentials)
 main.add_command(asf)
 main.add_command(carve)
 main.add_command(explain)
+main.add_command(logs)
 main.add_command(slice_)
 main.add_command(extract)
 main.add_command(match)

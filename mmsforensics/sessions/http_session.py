@@ -224,6 +224,11 @@ class HttpSessions:
             case _:
                 pass
 
+    def story_of(self, number: int) -> Story | None:
+        """The session that a request and its response belong to."""
+        exchange = self._exchanges.get(number)
+        return exchange.story if exchange is not None else None
+
     def close(self) -> None:
         """Finish the media that this connection carried to their end; others may go on on the next one."""
         for story in self.stories:

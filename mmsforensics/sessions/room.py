@@ -29,6 +29,7 @@ from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.order import Heard, cut_at_commands
 from mmsforensics.sessions.stations import Station, Stations, is_multicast
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.witness import Witness
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
 
@@ -68,6 +69,7 @@ class SessionRoom:
         self, recorder: Recorder, policy: Policy = Policy.FIRST, stations: Iterable[Station] = ()
     ) -> None:
         self._recorder = recorder
+        self._witness = Witness(recorder)
         self._policy = policy
         self._watches: dict[int, FlowWatch] = {}
         self._seen_as: dict[int, tuple[str, Endpoint | None]] = {}  # protocol and client of each flow
@@ -135,6 +137,7 @@ class SessionRoom:
             self._forget(uid)
         for uid in sorted(self._watches):
             self._tell_flow(self._watches[uid])
+        self._witness.finish()
         for story in self._stories:
             story.finish()
 
@@ -164,6 +167,7 @@ class SessionRoom:
 
     def _forget(self, uid: int) -> None:
         connection = self._connections.pop(uid, None)
+        self._witness.close(uid)
         if connection is not None and connection.protocol is not None:
             self._seen_as[uid] = (connection.protocol.value, connection.client)
         self._done.add(uid)
@@ -212,6 +216,8 @@ class SessionRoom:
                 self._tcp_message(uid, message)
                 control = True
         self._claim_held()
+        for story in self._stories:
+            story.count.settle()
         self._close_ended()
 
     def _tcp_message(self, uid: int, message: Message) -> None:
@@ -219,6 +225,7 @@ class SessionRoom:
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
+        self._witness.hear(uid, message, reader, self._connections[uid])
         for story in reader.stories:
             self._carries(uid, story)
 
@@ -238,6 +245,7 @@ class SessionRoom:
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
+        self._witness.read(document)
         self._stations.document(document)
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:

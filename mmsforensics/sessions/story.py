@@ -20,6 +20,7 @@ from mmsforensics.protocols import (
 from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
+from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.push import ENDINGS, PushedNumbers
@@ -110,6 +111,8 @@ class Story:
         """First frame of the connection on which a Play is running, 0 if there is none."""
         self.selection = Selection()
         self.pushed = PushedNumbers()
+        self.count = MediaCount()
+        self.first_media_ts: int | None = None
         self._incarnation = -1  # of the media that came last
         self.resend_requests = 0
         """Packets that the client asked to be sent again."""
@@ -310,6 +313,8 @@ class Story:
             self._plays(block)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
+        self.count.add(block.packets)
+        self.first_media_ts = here.ts if self.first_media_ts is None else self.first_media_ts
         medium = self.medium
         if medium is None or (medium.packet_size == 0 and not medium.bare):
             medium = self._without_header(here, len(block.packets))
