@@ -198,7 +198,8 @@ def resync(data, proof, incarnation, largest, records_only):
 
 
 @njit(cache=True, nogil=True)
-def _read_headers(data, start, size, out):
+def read_headers(data, start, size, out):
+    """Read Data headers into rows of DATA_PACKET, all but what the frames tell."""
     for i in range(len(start)):
         at = start[i]
         row = out[i]
@@ -232,7 +233,7 @@ def data_packets(
     ndarray of DATA_PACKET
     """
     out = np.empty(len(start), dtype=DATA_PACKET)
-    _read_headers(data, start, size, out)
+    read_headers(data, start, size, out)
     out["first_frame"], out["frame"], out["ts"] = spans(start + base, size, pieces)
     return out
 
@@ -301,6 +302,17 @@ class MmsStreamDecoder:
         self._inferred = False
         self._incarnation = -1
         self._largest = 0
+
+    @property
+    def begun(self) -> StreamBuffer | None:
+        """The unit begun; None while a hole is dealt with or a boundary looked for."""
+        return None if self._lost or self._skip or self._cut is not None else self._buffer
+
+    def went_on(self, begun: StreamBuffer, incarnation: int, largest: int) -> None:
+        """Take note of Data packets that were read elsewhere, the largest of them, and of the unit begun."""
+        self._buffer = begun
+        self._incarnation = incarnation
+        self._largest = max(self._largest, largest)
 
     def feed(self, run: Run) -> Iterator[Message]:
         """Take the next bytes of the stream."""

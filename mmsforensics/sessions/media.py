@@ -299,6 +299,31 @@ class Medium:
         counted = self.missing if self._by_sequence else self.hurt
         return counted + self.hurt_since
 
+    @property
+    def steady(self) -> bool:
+        """Whether the file is open and nothing is missing before the next packet."""
+        waits = self._open_hole or self.hurt_since or self._datagrams or self._waiting
+        return self._writer is not None and not self.bare and not waits and int(self._counting[0]) >= 0
+
+    @property
+    def counting(self) -> NDArray[np.int64]:
+        """The state of `count_missing`, for a pass that counts itself."""
+        return self._counting
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file so far."""
+        return self._file_size
+
+    def laid(self, block: MediumBlock, size: int, unsound: int) -> None:
+        """Append packets of `size` bytes on the wire that were laid and counted elsewhere."""
+        assert self._writer is not None
+        self._writer.write(block)
+        self._file_size += len(block.data)
+        self.unsound += unsound
+        self.packets += len(block.packets)
+        self.bytes += size
+
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
         if block.reliable:

@@ -28,7 +28,7 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID
+from mmsforensics.sessions.media import ASF_HEADER_GUID, Medium
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.wording import hresult_name
 
@@ -73,6 +73,14 @@ class MmsSession:
         self.udp_port = port
         self.story.transport = "mmsu"
         self._set_url()
+
+    @property
+    def medium_sent(self) -> Medium | None:
+        """The medium that the next Data packets over TCP belong to, if nothing else can come."""
+        story = self.story
+        if self._awaiting or self.ended or story.media_wait or story.transport != "mmst":
+            return None
+        return story.medium
 
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""

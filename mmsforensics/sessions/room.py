@@ -22,6 +22,7 @@ from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.steady import Steady
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
@@ -53,6 +54,7 @@ class SessionRoom:
         self._mms: dict[int, MmsSession] = {}
         self._http: dict[int, HttpSessions] = {}
         self._done: set[int] = set()
+        self._steady = Steady()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
@@ -64,6 +66,7 @@ class SessionRoom:
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
         heard: list[Heard] = []
+        waiting: set[int] = set()  # connections whose messages are still to be told
         for packets in batch:
             uid = packets.flow.uid
             watch = self._watches.get(uid)
@@ -74,9 +77,14 @@ class SessionRoom:
                 self._datagrams(packets, heard)
             elif uid not in self._done:
                 connection = self._connections.get(uid)
+                session = self._mms.get(uid) if uid not in waiting else None
+                if connection and session and self._steady.take(connection, session, watch, packets):
+                    self._report(watch)
+                    continue
                 if connection is None:
                     connection = self._connections[uid] = Connection(packets.flow, watch, self._policy)
                 _add(heard, uid, connection.feed(packets))
+                waiting.add(uid)
                 if connection.hopeless:
                     self._forget(uid)
                     self._given_up.append(uid)

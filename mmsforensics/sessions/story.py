@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
 from mmsforensics.protocols.messages import At
@@ -196,11 +197,11 @@ class Story:
     def wait(self, block: DataPackets) -> None:
         """Take note that media have come, which will be handed on when their header is known."""
         self.media_wait = True
-        self._plays(block)
+        self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
 
-    def _plays(self, block: DataPackets) -> None:
-        before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
-        late = not block.reliable and self._incarnation == before  # of a play that may be over
+    def _plays(self, incarnation: int, *, reliable: bool) -> None:
+        before, self._incarnation = self._incarnation, incarnation
+        late = not reliable and self._incarnation == before  # of a play that may be over
         if late and self.phase in (automaton.STOPPED, automaton.COMPLETED):
             return
         self.advance("Media")
@@ -219,7 +220,7 @@ class Story:
             ts=int(first["ts"]),
         )
         if not self.media_wait:  # else that was told when they came
-            self._plays(block)
+            self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
         medium = self.medium
@@ -233,6 +234,17 @@ class Story:
         )
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
+
+    def laid(self, at: At, packets: NDArray[np.void], size: int) -> None:
+        """Take note of media packets over TCP that were laid into the medium already.
+
+        `at` is where the last was seen; of dtype MEDIA_PACKET, `size` bytes on the wire.
+        """
+        self._plays(int(packets["incarnation"][-1]), reliable=True)
+        self.received += len(packets)
+        self.media_bytes += size
+        self.saw(at)
+        self._last_packet = (at, int(packets["location"][-1]))
 
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""

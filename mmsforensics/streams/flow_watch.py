@@ -178,6 +178,19 @@ class FlowWatch:
         if n:
             self._told.append(out[:n].copy())
 
+    @property
+    def sides(self) -> NDArray[np.void]:
+        """What is known of both directions, dtype SIDE, for a pass that observes packets itself."""
+        return self._sides
+
+    def observed(self, told: NDArray[np.void], side: int, pieces: NDArray[np.void]) -> None:
+        """Take note of packets observed elsewhere: what was odd, and of which pieces a side's bytes came."""
+        if len(told):
+            self._told.append(told.copy())
+        self._unacked[side].append(pieces)
+        for each in (0, 1):
+            self._settle(each)
+
     def items(self, side: int, items: Sequence[Run | Gap | Conflict]) -> list[Run | Gap | Conflict]:
         """Take note of what the reassembly of a side gave; its gaps come back with what was acknowledged."""
         said: list[Run | Gap | Conflict] = []

@@ -1,0 +1,284 @@
+"""The short way of packets of a connection that does what was expected: media, in order, nothing else.
+
+Where hundreds of viewers share a capture, what the rooms cost for each flow and hand-on is more than what its
+bytes cost. Here the same compiled functions that the rooms use are called one behind the other, without
+Python between them.
+
+Rules of this file:
+
+* all or nothing: if anything about the packets at hand is odd, nothing is changed, and they go the long way
+  (`Connection.feed`), which also brings a connection back to where the short way may be tried again;
+* odd is whatever the long way would do more about than count and lay: SYN, FIN, RST, a wrong checksum, a cut
+  segment, one out of order, data of the client, a record, a packet that may be a probe or begin a header, is
+  too large or of another play, a sequence number left out;
+* both ways leave the same: reassembly, watch, decoder, session and file, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mmsforensics.asf import packets as asf_packets
+from mmsforensics.evidence.compiled import fingerprint
+from mmsforensics.protocols import mms
+from mmsforensics.protocols.messages import DATA_PACKET, At, StreamBuffer
+from mmsforensics.sessions import media as session_media
+from mmsforensics.sessions import medium as session_medium
+from mmsforensics.sessions.connection import Connection
+from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock
+from mmsforensics.sessions.mms_session import MmsSession
+from mmsforensics.streams import ANOMALY, PIECE, FlowWatch, Run, runs, watch
+from mmsforensics.streams.flows import FlowPackets
+from mmsforensics.streams.watch import ROWS_A_PACKET
+
+ASF_PACKET = asf_packets.ASF_PACKET
+ASF_GUID: Final = np.frombuffer(session_media.ASF_HEADER_GUID, dtype=np.uint8)
+RECORD: Final = mms.RECORD
+UNUSUAL_FLAGS: Final = 1 | 2 | 4  # FIN, SYN, RST
+ACK: Final = 16
+BAD: Final = int(watch.Check.BAD)
+NO_PLAY: Final = 0xFF
+"""playIncarnation of packet pairs and of headers of another content [MS-MMSP 2.2.2]: no play's own."""
+
+checksums, observe = watch.checksums, watch.observe
+walk, read_headers = mms.walk, mms.read_headers
+span_pieces = runs.span_pieces
+pad, lay_origins = session_medium.pad, session_medium.lay_origins
+count_missing = session_media.count_missing
+parse_head = asf_packets.parse_head
+
+
+@njit(nogil=True)
+def _in_order(rows, direction, checks, server, expected):
+    """Bytes that the server sends and segments they lie in, (-1, 0) if anything is odd."""
+    size, count = np.int64(0), 0
+    for i in range(len(rows)):
+        row = rows[i]
+        flags = row["flags"]
+        n = np.int64(row["payload_len"])
+        if flags & UNUSUAL_FLAGS or not flags & ACK or checks[i] == BAD or row["transport"] == 0:
+            return np.int64(-1), 0
+        if row["payload_len"] != row["payload_wire"]:
+            return np.int64(-1), 0
+        if n == 0:
+            continue
+        if direction[i] != server or np.int64(row["seq"]) != (expected + size) & 0xFFFFFFFF:
+            return np.int64(-1), 0
+        size += n
+        count += 1
+    return size, count
+
+
+@njit(nogil=True)
+def _gather(rows, start, data, stream, at, offset, pieces, n):
+    """Copy the payloads to `stream` from position `at` on, and note where each came from."""
+    to = np.uint64(at)
+    for i in range(len(rows)):
+        row = rows[i]
+        size = np.uint64(row["payload_len"])
+        if not size:
+            continue
+        begin = np.uint64(start[i])
+        for k in range(size):
+            stream[to + k] = data[begin + k]
+        to += size
+        piece = pieces[n]
+        piece["offset"], piece["length"] = offset, row["payload_len"]
+        piece["ts"], piece["frame"], piece["frame_offset"] = row["ts"], row["frame"], row["payload"]
+        offset += np.int64(row["payload_len"])
+        n += 1
+
+
+@njit(nogil=True)
+def _all_media(stream, start, size, kind, need, packet_size, packets):
+    """Whether the units are Data packets of one play that fit, none of which begins a header."""
+    if len(start) == 0 or need == -1:
+        return False
+    for i in range(len(start)):
+        packet = packets[i]
+        if kind[i] == RECORD or size[i] - 8 > packet_size:
+            return False
+        if packet["incarnation"] == NO_PLAY or packet["incarnation"] != packets[0]["incarnation"]:
+            return False
+        same = size[i] - 8 >= len(ASF_GUID)
+        k = 0
+        while same and k < len(ASF_GUID):
+            same = stream[start[i] + 8 + k] == ASF_GUID[k]
+            k += 1
+        if same:
+            return False
+    return True
+
+
+@njit(nogil=True)
+def _rows(out, packets, first, last, last_ts, packet_size, file_offset, rows):
+    """The rows of MEDIA_PACKET of packets laid into `out`; returns how many do not parse."""
+    unsound = 0
+    heads = np.zeros(1, dtype=ASF_PACKET)
+    head = heads[0]
+    for i in range(len(packets)):
+        packet, row = packets[i], rows[i]
+        parse_head(out, i * packet_size, packet_size, head)
+        row["file_offset"] = file_offset + i * packet_size
+        row["ts"], row["frame"], row["first_frame"] = last_ts[i], last[i], first[i]
+        row["location"], row["size"] = packet["location"], packet["size"]
+        row["send_time_ms"], row["duration_ms"] = head["send_time_ms"], head["duration_ms"]
+        row["sequence"], row["incarnation"] = packet["flags"], packet["incarnation"]
+        row["sound"] = head["ok"]
+        if not head["ok"]:
+            unsound += 1
+    return unsound
+
+
+def _entry(sources: int) -> Callable[..., Any]:
+    """Build the entry; `sources` becomes part of its cache key by being closed over."""
+
+    @njit(cache=True, nogil=True)
+    def take(
+        rows,
+        direction,
+        start,
+        data,
+        server,
+        expected,
+        offset,
+        begun,
+        begun_at,
+        begun_pieces,
+        packet_size,
+        counting,
+        file_offset,
+        sides,
+        told,
+    ):
+        _ = sources
+        counts = np.zeros(4, dtype=np.int64)  # packets (0: the long way), anomalies, end of the last, unsound
+        stream = np.empty(0, dtype=np.uint8)
+        pieces = np.empty(0, dtype=PIECE)
+        out = np.empty(0, dtype=np.uint8)
+        media = np.empty(0, dtype=MEDIA_PACKET)
+        origins = np.empty(0, dtype=PROVENANCE)
+        checks = np.empty(len(rows), dtype=np.uint8)
+        checksums(rows, start, data, checks)
+        length, segments = _in_order(rows, direction, checks, server, expected)
+        if length <= 0:
+            return counts, stream, pieces, out, media, origins
+        stream = np.empty(len(begun) + length, dtype=np.uint8)
+        stream[: len(begun)] = begun
+        pieces = np.empty(len(begun_pieces) + segments, dtype=PIECE)
+        for i in range(len(begun_pieces)):
+            pieces[i] = begun_pieces[i]
+        _gather(rows, start, data, stream, len(begun), offset, pieces, len(begun_pieces))
+        at, size, kind, end, need = walk(stream, False)
+        packets = np.empty(len(at), dtype=DATA_PACKET)
+        read_headers(stream, at, size, packets)
+        if not _all_media(stream, at, size, kind, need, packet_size, packets):
+            return counts, stream, pieces, out, media, origins
+        counted, no_gaps = counting.copy(), np.empty((0, 4), dtype=np.int64)
+        missing, _gaps = count_missing(packets["flags"], packets["location"], counted, no_gaps)
+        if missing:
+            return counts, stream, pieces, out, media, origins
+        # From here on the packets are taken.
+        counting[:] = counted
+        counts[0], counts[2] = len(at), end
+        counts[1] = observe(rows, direction, start, data, checks, sides, told)
+        base = begun_at
+        first = np.empty(len(at), dtype=np.int64)
+        last = np.empty(len(at), dtype=np.int64)
+        last_ts = np.empty(len(at), dtype=np.int64)
+        where, length_of = pieces["offset"], pieces["length"].astype(np.int64)
+        frame, frame_offset = pieces["frame"], pieces["frame_offset"].astype(np.int64)
+        span_pieces(at + base, size, where, length_of, frame, pieces["ts"], first, last, last_ts)
+        out = np.empty(len(at) * packet_size, dtype=np.uint8)
+        pad(stream, at + 8, size - 8, packet_size, out)
+        media = np.zeros(len(at), dtype=MEDIA_PACKET)
+        counts[3] = _rows(out, packets, first, last, last_ts, packet_size, file_offset, media)
+        origins = np.empty(3 * len(at) + len(pieces), dtype=PROVENANCE)
+        n = lay_origins(
+            at + 8 + base,
+            size - 8,
+            packet_size,
+            file_offset,
+            where,
+            length_of,
+            frame,
+            frame_offset,
+            origins,
+        )
+        return counts, stream, pieces, out, media, origins[:n]
+
+    return take
+
+
+_take = _entry(fingerprint((asf_packets, mms, runs, session_media, session_medium, watch)))
+
+
+class Steady:
+    """Takes packets the short way, where it can."""
+
+    def __init__(self) -> None:
+        self._told = np.empty(0, dtype=ANOMALY)
+
+    def take(
+        self, connection: Connection, session: MmsSession, watch: FlowWatch, packets: FlowPackets
+    ) -> bool:
+        """Take packets of a connection, if every one of them is what was expected; else change nothing.
+
+        All that the connection said before must have been told to the session.
+        """
+        medium, parts = session.medium_sent, connection.steady
+        if medium is None or parts is None or not medium.steady or not medium.packets:
+            return False
+        client, server, decoder = parts
+        begun, side = decoder.begun, connection.server_side
+        assert begun is not None
+        if len(self._told) < len(packets.rows) * ROWS_A_PACKET:
+            self._told = np.empty(len(packets.rows) * ROWS_A_PACKET, dtype=ANOMALY)
+        base = begun.offset if len(begun.data) else server.position
+        counts, stream, pieces, out, media, origins = _take(
+            packets.rows,
+            packets.direction,
+            packets.start,
+            packets.data,
+            side,
+            server.expected,
+            server.position,
+            begun.data,
+            base,
+            begun.pieces,
+            medium.packet_size,
+            medium.counting,
+            medium.file_size,
+            watch.sides,
+            self._told,
+        )
+        count, odd, end, unsound = counts.tolist()
+        if not count:
+            return False
+        run = Run(server.position, stream[len(begun.data) :], pieces[len(begun.pieces) :])
+        watch.observed(self._told[:odd], side, run.pieces)
+        server.went_on(run)
+        for each, stream_of in ((side, server), (1 - side, client)):
+            seen = watch.sides[each]
+            stream_of.last_frame, stream_of.last_ts = int(seen["last_frame"]), int(seen["last_ts"])
+        size = int(media["size"].sum())
+        decoder.went_on(
+            _left(stream, pieces, base, end), int(media["incarnation"][-1]), int(media["size"].max()) + 8
+        )
+        last = media[-1]
+        at = At(direction="server", offset=base + end, frame=int(last["frame"]), ts=int(last["ts"]))
+        medium.laid(MediumBlock(out, media, origins), size, unsound)
+        session.story.laid(at, media, size)
+        return True
+
+
+def _left(stream: NDArray[np.uint8], pieces: NDArray[np.void], base: int, end: int) -> StreamBuffer:
+    """The unit begun, in bytes of its own."""
+    ends = pieces["offset"] + pieces["length"]
+    first = int(np.searchsorted(ends, base + end, side="right"))
+    return StreamBuffer(base + end, stream[end:].copy(), pieces[first:].copy())
