@@ -26,6 +26,9 @@ from mmsforensics.analytics.arrays import array_of, numbers_of
 ROW_GROUP = 1 << 16
 """Rows of a row group: some megabytes of the widest table."""
 
+SINGLE_ROWS = 1 << 10
+"""Rows given one by one that wait to be made into columns together."""
+
 Columns = Mapping[str, "Sequence[object] | np.ndarray | pa.Array"]
 
 
@@ -96,12 +99,17 @@ class TableStore:
         self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
+        self._single: dict[str, list[Mapping[str, object]]] = {name: [] for name in TABLES}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._hashes = {name: ContentHash(schema) for name, schema in self._schemas.items()}
         self._rows = dict.fromkeys(TABLES, 0)
 
     def append(self, name: str, columns: Columns) -> None:
         """Add rows, given column by column; a column left out is null throughout."""
+        self._settle(name)
+        self._append(name, columns)
+
+    def _append(self, name: str, columns: Columns) -> None:
         schema = self._schemas[name]
         size = len(next(iter(columns.values())))
         if size == 0:
@@ -119,8 +127,18 @@ class TableStore:
             self._flush(name, final=False)
 
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
-        """Add one row."""
-        self.append(name, {k: [v] for k, v in row.items()})
+        """Add one row; a column left out is null."""
+        rows = self._single[name]
+        rows.append(row)
+        if len(rows) >= SINGLE_ROWS:
+            self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        """Make columns of the rows that were given one by one."""
+        rows, self._single[name] = self._single[name], []
+        if rows:
+            columns = dict.fromkeys(column for row in rows for column in row)
+            self._append(name, {column: [row.get(column) for row in rows] for column in columns})
 
     def close(self) -> list[WrittenTable]:
         """Write what is left; every table gets its file, an empty one too."""
@@ -137,6 +155,8 @@ class TableStore:
             writer.close()
 
     def _flush(self, name: str, *, final: bool) -> None:
+        if final:
+            self._settle(name)
         if not self._pending[name]:
             return
         table = pa.concat_tables(self._pending[name]).combine_chunks()

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +26,9 @@ THREADS: Final = 2
 
 BYTES_WAITING: Final = 8 << 20
 """Bytes that may wait to be written: enough that no thread is idle."""
+
+TICKETS: Final = 16
+"""Parts of it that are handed to a thread at once."""
 
 BYTES_SPOOLED: Final = 16 << 20
 """Bytes that may wait for all spool files together."""
@@ -70,16 +74,35 @@ class Spools:
         path.unlink(missing_ok=True)
 
 
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Tasks of one lane that are done together."""
+
+    lane: int
+    tasks: list[Callable[[], None]] = field(default_factory=list)
+    size: int = 0
+    future: Future[None] | None = None
+    """Set when they were handed to the lane's thread."""
+
+    def run(self) -> None:
+        """Do the tasks, and let go of what they hold."""
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            task()
+
+
 class Writers:
     """Does what it is given on threads; what fails there is raised by a later call here.
 
-    Tasks of one lane are done in order, on one thread.
+    Tasks of one lane are done in order, on one thread. Small ones are handed to it together: to wake a thread
+    costs as much as some of them.
     """
 
     def __init__(self) -> None:
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="media-writer") for _ in range(THREADS)]
         self._next = 0
-        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._open: list[Ticket | None] = [None] * THREADS
+        self._waiting: deque[Ticket] = deque()
         self._size = 0
 
     def __enter__(self) -> Self:
@@ -90,34 +113,54 @@ class Writers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait until all is done."""
-        for lane in self._lanes:
-            lane.shutdown()
-        if error is None:
-            self.settle()
+        try:
+            if error is None:
+                self.settle()
+        finally:
+            for lane in self._lanes:
+                lane.shutdown()
 
     def lane(self) -> int:
         """A lane for a file."""
         self._next += 1
         return self._next % THREADS
 
-    def submit(self, lane: int, task: Callable[[], None], size: int) -> Future[None]:
+    def submit(self, lane: int, task: Callable[[], None], size: int) -> Ticket:
         """Let a task be done that writes `size` bytes; waits while too many are to be written."""
         while self._waiting and self._size + size > BYTES_WAITING:
-            self._wait()
-        future = self._lanes[lane].submit(task)
-        self._waiting.append((future, size))
+            self.wait(self._waiting[0])
+        ticket = self._open[lane]
+        if ticket is None:
+            ticket = self._open[lane] = Ticket(lane)
+            self._waiting.append(ticket)
+        ticket.tasks.append(task)
+        ticket.size += size
         self._size += size
-        return future
+        if ticket.size >= BYTES_WAITING // TICKETS:
+            self._hand_on(ticket)
+        return ticket
+
+    def _hand_on(self, ticket: Ticket) -> None:
+        self._open[ticket.lane] = None
+        ticket.future = self._lanes[ticket.lane].submit(ticket.run)
 
     def settle(self) -> None:
         """Wait until all that was given is done."""
+        for ticket in self._open:
+            if ticket is not None:
+                self._hand_on(ticket)
         while self._waiting:
-            self._wait()
+            self.wait(self._waiting[0])
 
-    def _wait(self) -> None:
-        future, size = self._waiting.popleft()
-        self._size -= size
-        future.result()
+    def wait(self, ticket: Ticket) -> None:
+        """Wait until the tasks of a ticket are done."""
+        if ticket.future is None:
+            self._hand_on(ticket)
+        if self._waiting and self._waiting[0] is ticket:
+            self._waiting.popleft()
+            self._size -= ticket.size
+        assert ticket.future is not None
+        ticket.future.result()
 
 
 class HashedFile:
@@ -130,7 +173,7 @@ class HashedFile:
         self._path = path
         self._writers = writers
         self._lane = writers.lane()
-        self._last: Future[None] | None = None
+        self._last: Ticket | None = None
         self._sha256 = hashlib.sha256()
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,4 +197,4 @@ class HashedFile:
     def settle(self) -> None:
         """Wait until what was given is on disk."""
         if self._last is not None:
-            self._last.result()
+            self._writers.wait(self._last)

@@ -214,8 +214,10 @@ class FlowWatch:
 
     def _settle(self, side: int) -> None:
         """Let go of the pieces that are acknowledged; without acknowledgements nothing is kept."""
-        acked = self._acked(side)
         kept = self._unacked[side]
+        if not kept:
+            return
+        acked = self._acked(side)
         left = (
             [p[int(np.searchsorted(_ends(p), acked, side="right")) :] for p in kept]
             if acked is not None
