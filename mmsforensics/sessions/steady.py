@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from mmsforensics.asf import packets as asf_packets
 from mmsforensics.evidence.compiled import fingerprint
@@ -35,6 +34,21 @@ from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.streams import ANOMALY, PIECE, FlowWatch, Run, runs, watch
 from mmsforensics.streams.flows import FlowPackets
 from mmsforensics.streams.watch import ROWS_A_PACKET
+
+COUNTS = np.dtype(
+    [
+        ("packets", "i8"),  # 0: something is odd, and nothing was taken
+        ("size", "i8"),  # bytes of them on the wire, the Data headers not counted
+        ("largest", "i8"),  # PacketSize of the largest
+        ("unsound", "i8"),  # how many do not parse
+        ("end", "i8"),  # position in the stream behind the last of them
+        ("begun", "i8"),  # the piece in which the unit behind them begins
+        ("unacked", "i8"),  # the first piece not wholly acknowledged
+        ("odd", "i8"),  # anomalies written
+    ],
+    align=True,
+)
+"""What the compiled pass has taken."""
 
 ASF_PACKET = asf_packets.ASF_PACKET
 ASF_GUID: Final = np.frombuffer(session_media.ASF_HEADER_GUID, dtype=np.uint8)
@@ -135,6 +149,15 @@ def _rows(out, packets, first, last, last_ts, packet_size, file_offset, rows):
     return unsound
 
 
+@njit(nogil=True)
+def _behind(pieces, offset):
+    """The first piece that goes beyond a stream offset; their number if there is none."""
+    n = len(pieces)
+    while n > 0 and np.int64(pieces[n - 1]["offset"]) + np.int64(pieces[n - 1]["length"]) > offset:
+        n -= 1
+    return n
+
+
 def _entry(sources: int) -> Callable[..., Any]:
     """Build the entry; `sources` becomes part of its cache key by being closed over."""
 
@@ -157,7 +180,8 @@ def _entry(sources: int) -> Callable[..., Any]:
         told,
     ):
         _ = sources
-        counts = np.zeros(4, dtype=np.int64)  # packets (0: the long way), anomalies, end of the last, unsound
+        counts = np.zeros(1, dtype=COUNTS)
+        taken = counts[0]
         stream = np.empty(0, dtype=np.uint8)
         pieces = np.empty(0, dtype=PIECE)
         out = np.empty(0, dtype=np.uint8)
@@ -185,9 +209,13 @@ def _entry(sources: int) -> Callable[..., Any]:
             return counts, stream, pieces, out, media, origins
         # From here on the packets are taken.
         counting[:] = counted
-        counts[0], counts[2] = len(at), end
-        counts[1] = observe(rows, direction, start, data, checks, sides, told)
+        taken["packets"], taken["end"] = len(at), end
+        taken["odd"] = observe(rows, direction, start, data, checks, sides, told)
+        taken["size"], taken["largest"] = (size - 8).sum(), size.max()
         base = begun_at
+        taken["begun"] = _behind(pieces, base + end)
+        acked = sides[server]["acked"]
+        taken["unacked"] = _behind(pieces, acked) if acked >= 0 else len(pieces)
         first = np.empty(len(at), dtype=np.int64)
         last = np.empty(len(at), dtype=np.int64)
         last_ts = np.empty(len(at), dtype=np.int64)
@@ -197,7 +225,7 @@ def _entry(sources: int) -> Callable[..., Any]:
         out = np.empty(len(at) * packet_size, dtype=np.uint8)
         pad(stream, at + 8, size - 8, packet_size, out)
         media = np.zeros(len(at), dtype=MEDIA_PACKET)
-        counts[3] = _rows(out, packets, first, last, last_ts, packet_size, file_offset, media)
+        taken["unsound"] = _rows(out, packets, first, last, last_ts, packet_size, file_offset, media)
         origins = np.empty(3 * len(at) + len(pieces), dtype=PROVENANCE)
         n = lay_origins(
             at + 8 + base,
@@ -257,28 +285,19 @@ class Steady:
             watch.sides,
             self._told,
         )
-        count, odd, end, unsound = counts.tolist()
+        count, size, largest, unsound, end, left, unacked, odd = counts[0].item()
         if not count:
             return False
         run = Run(server.position, stream[len(begun.data) :], pieces[len(begun.pieces) :])
-        watch.observed(self._told[:odd], side, run.pieces)
+        watch.observed(self._told[:odd], side, pieces[max(unacked, len(begun.pieces)) :])
         server.went_on(run)
         for each, stream_of in ((side, server), (1 - side, client)):
             seen = watch.sides[each]
             stream_of.last_frame, stream_of.last_ts = int(seen["last_frame"]), int(seen["last_ts"])
-        size = int(media["size"].sum())
-        decoder.went_on(
-            _left(stream, pieces, base, end), int(media["incarnation"][-1]), int(media["size"].max()) + 8
-        )
         last = media[-1]
-        at = At(direction="server", offset=base + end, frame=int(last["frame"]), ts=int(last["ts"]))
+        after = StreamBuffer(base + end, stream[end:].copy(), pieces[left:].copy())
+        decoder.went_on(after, int(last["incarnation"]), largest)
+        at = At(direction="server", offset=after.offset, frame=int(last["frame"]), ts=int(last["ts"]))
         medium.laid(MediumBlock(out, media, origins), size, unsound)
         session.story.laid(at, media, size)
         return True
-
-
-def _left(stream: NDArray[np.uint8], pieces: NDArray[np.void], base: int, end: int) -> StreamBuffer:
-    """The unit begun, in bytes of its own."""
-    ends = pieces["offset"] + pieces["length"]
-    first = int(np.searchsorted(ends, base + end, side="right"))
-    return StreamBuffer(base + end, stream[end:].copy(), pieces[first:].copy())

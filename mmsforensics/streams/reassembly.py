@@ -232,7 +232,7 @@ class TcpReassembler:
         """Keep what was handed on, as far back as it may be sent again."""
         if len(run.data) > HISTORY:
             at = run.offset + len(run.data) - HISTORY
-            first = int(np.searchsorted(run.pieces["offset"], at, side="right")) - 1
+            first = int(run.pieces["offset"].searchsorted(at, side="right")) - 1
             run = Run(at, run.data[-HISTORY:].copy(), run.pieces[first:].copy())
         self._history.append(run)
         self._history_size += len(run.data)
