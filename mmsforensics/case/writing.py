@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-* no file stays open between two pieces: there may be more of them than a process can hold open;
+* no file of its own stays open between two pieces: there may be more of them than a process can hold open;
 * media are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,31 +47,83 @@ def append(path: Path, data: memoryview) -> None:
 
 
 class Spools:
-    """Bytes for many files that wait until there are enough to be worth opening a file."""
+    """Bytes for many files that wait until they are asked for, most of them in one common file.
+
+    Where hundreds of files grow by turns, to open one for each piece would cost more than to write it.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Path, list[bytes]] = {}
         self._size = 0
+        self._common: BinaryIO | None = None
+        self._end = 0
+        self._laid: dict[Path, list[tuple[int, int]]] = {}  # where in it bytes of a file lie, and how many
+
+    def __enter__(self) -> Self:
+        """Return it; what it holds is forgotten with the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the common file."""
+        if self._common is not None:
+            self._common.close()
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add bytes to what waits for a file."""
+        """Add bytes to a file."""
         self._waiting.setdefault(path, []).append(data)
         self._size += len(data)
         if self._size > BYTES_SPOOLED:
-            for full in list(self._waiting):
-                self.flush(full)
+            self._lay()
+
+    def _lay(self) -> None:
+        """Write all that waits to the common file."""
+        for path, parts in self._waiting.items():
+            if self._common is None:
+                self._common = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+            size = sum(len(part) for part in parts)
+            self._common.writelines(parts)
+            self._laid.setdefault(path, []).append((self._end, size))
+            self._end += size
+        self._waiting.clear()
+        self._size = 0
+        if self._common is not None:
+            self._common.flush()
+
+    def size(self, path: Path) -> int:
+        """Bytes of a file that do not lie in it yet."""
+        laid = sum(size for _, size in self._laid.get(path, ()))
+        return laid + sum(len(part) for part in self._waiting.get(path, ()))
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of a file that do not lie in it yet."""
+        return b"".join([*self._read_laid(path), *self._waiting.get(path, ())])
+
+    def _read_laid(self, path: Path) -> Iterator[bytes]:
+        for begin, size in self._laid.get(path, ()):
+            assert self._common is not None
+            data = os.pread(self._common.fileno(), size, begin)
+            if len(data) < size:
+                raise OSError("a spool file ends before what was written to it")
+            yield data
 
     def flush(self, path: Path) -> None:
         """See to it that all bytes of a file lie in it."""
-        parts = self._waiting.pop(path, [])
-        if parts:
-            data = b"".join(parts)
-            self._size -= len(data)
+        for data in self._read_laid(path):
             append(path, memoryview(data))
+        rest = b"".join(self._waiting.get(path, ()))
+        if rest:
+            append(path, memoryview(rest))
+        self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
+        self._laid.pop(path, None)
 
     def remove(self, path: Path) -> None:
         """Forget a file's bytes, and delete it."""
-        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
+        self._forget(path)
         path.unlink(missing_ok=True)
 
 

@@ -219,7 +219,10 @@ class FlowWatch:
         if not kept:
             return
         acked = self._acked(side)
-        open_ = [p for p in kept if len(p) and _end(p) > acked] if acked is not None else []
+        if acked is None:
+            kept.clear()
+            return
+        open_ = [p for p in kept if len(p) and _end(p) > acked]
         left = [p[int(_ends(p).searchsorted(acked, side="right")) :] for p in open_]
         kept[:] = [p if len(p) == len(q) else p.copy() for p, q in zip(left, open_, strict=True)]
 
