@@ -16,7 +16,15 @@ from mmsforensics.sessions import SessionRoom
 from mmsforensics.sessions.steady import Steady
 from mmsforensics.streams import FlowTable
 
-MMST = [SAMPLES / name for name in ("mmst_ffmpeg_video.pcap", "mmst_mplayer_audio_unicode.pcap")]
+MMST = [
+    SAMPLES / name
+    for name in (
+        "mmst_ffmpeg_video.pcap",
+        "mmst_mplayer_audio_unicode.pcap",
+        "mmst_small_packets_split_header.pcap",
+    )
+]
+OTHERS = [SAMPLES / name for name in ("mmsu_vlc_small.pcap", "mmsh_vlcserver_mplayer.pcap")]
 
 
 class File:
@@ -157,20 +165,33 @@ DISTURB = {
 }
 
 
+def beside(frames, others):
+    """Frames of two captures by turns, a millisecond apart."""
+    ahead = len(others) / len(frames)
+    placed = [(n * ahead, 0, frame) for n, (frame, _) in enumerate(frames)]
+    placed += [(n, 1, frame) for n, (frame, _) in enumerate(others)]
+    return [(frame, 10**18 + n * 10**6) for n, (*_, frame) in enumerate(sorted(placed))]
+
+
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     capture=st.sampled_from(MMST),
     seed=st.integers(0, 2**32),
     ways=st.lists(st.sampled_from(sorted(DISTURB)), max_size=3),
     wraps=st.booleans(),
+    company=st.sampled_from([None, *OTHERS]),
     step=st.integers(1, 80),
 )
-@example(capture=MMST[0], seed=1, ways=[], wraps=True, step=20)
-def test_both_ways_tell_the_same(tmp_path, capture, seed, ways, wraps, step):
+@example(capture=MMST[0], seed=1, ways=[], wraps=True, company=None, step=20)
+@example(capture=MMST[0], seed=1, ways=[], wraps=False, company=OTHERS[0], step=40)
+@example(capture=MMST[1], seed=1, ways=[], wraps=False, company=OTHERS[1], step=40)
+def test_both_ways_tell_the_same(tmp_path, capture, seed, ways, wraps, company, step):
     rng = random.Random(seed)
     frames = read_pcap(capture)
     if wraps:
         frames = wrapping(frames)
     for way in ways:
         frames = DISTURB[way](frames, rng) or frames
+    if company is not None:
+        frames = beside(frames, read_pcap(company))
     both_ways(write_pcap(tmp_path / "disturbed.pcap", frames), step)
