@@ -39,6 +39,9 @@ RESEND_WINDOW = 4096
 """Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
 
 
+LAID_AT_ONCE = 32 << 20
+"""Bytes of packets, padded, that are laid into the file at once."""
+
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
 
@@ -338,8 +341,12 @@ class Medium:
         if not self.bare and not fitting.all():
             self.rejected += int(np.count_nonzero(~fitting))
             packets = packets[fitting]
-        if not len(packets):
-            return
+        # Tiny packets padded to a large size may be thousands of times their bytes.
+        at_once = LAID_AT_ONCE if self.bare else max(LAID_AT_ONCE // max(self.packet_size, 1), 1)
+        for begin in range(0, len(packets), at_once):
+            self._lay(packets[begin : begin + at_once], block)
+
+    def _lay(self, packets: NDArray[np.void], block: DataPackets) -> None:
         writer = self._open()
         where = block.data, block.base, block.pieces
         if self.bare:

@@ -52,6 +52,7 @@ COUNTS = np.dtype(
 
 ASF_PACKET = asf_packets.ASF_PACKET
 ASF_GUID: Final = np.frombuffer(session_media.ASF_HEADER_GUID, dtype=np.uint8)
+LAID_AT_ONCE: Final = session_media.LAID_AT_ONCE
 RECORD: Final = mms.RECORD
 UNUSUAL_FLAGS: Final = 1 | 2 | 4  # FIN, SYN, RST
 ACK: Final = 16
@@ -201,7 +202,8 @@ def _entry(sources: int) -> Callable[..., Any]:
         at, size, kind, end, need = walk(stream, False)
         packets = np.empty(len(at), dtype=DATA_PACKET)
         read_headers(stream, at, size, packets)
-        if not _all_media(stream, at, size, kind, need, packet_size, packets):
+        fits = len(at) * packet_size <= LAID_AT_ONCE
+        if not fits or not _all_media(stream, at, size, kind, need, packet_size, packets):
             return counts, stream, pieces, out, media, origins
         counted, no_gaps = counting.copy(), np.empty((0, 4), dtype=np.int64)
         missing, _gaps = count_missing(packets["flags"], packets["location"], counted, no_gaps)

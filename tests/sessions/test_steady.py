@@ -12,7 +12,7 @@ from perturb import dropped, duplicated, overlapping, reordered, resegmented, se
 
 from mmsforensics.evidence import open_evidence
 from mmsforensics.packets import CaptureScan, PacketBatch
-from mmsforensics.sessions import SessionRoom
+from mmsforensics.sessions import SessionRoom, media
 from mmsforensics.sessions.steady import Steady
 from mmsforensics.streams import FlowTable
 
@@ -123,6 +123,13 @@ def test_an_undisturbed_flow_goes_the_short_way(capture):
     taken, asked = both_ways(capture, 16)
     assert taken >= 3
     assert taken > asked // 3
+
+
+def test_packets_laid_some_at_a_time_make_the_same_file(monkeypatch):
+    """As those are that are tiny and padded to a large size."""
+    whole = told(MMST[0], 10_000, lambda *_: False)
+    monkeypatch.setattr(media, "LAID_AT_ONCE", 10_000)
+    assert told(MMST[0], 10_000, lambda *_: False) == whole
 
 
 # --- everything that may happen to it ------------------------------------------------------------------
