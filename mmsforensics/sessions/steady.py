@@ -21,17 +21,19 @@ from typing import Any, Final
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from mmsforensics.asf import packets as asf_packets
 from mmsforensics.evidence.compiled import fingerprint
-from mmsforensics.protocols import mms
-from mmsforensics.protocols.messages import DATA_PACKET, At, StreamBuffer
+from mmsforensics.protocols import messages, mms
+from mmsforensics.protocols.cut import DATA_HEADER
+from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
 from mmsforensics.sessions import media as session_media
 from mmsforensics.sessions import medium as session_medium
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock
 from mmsforensics.sessions.mms_session import MmsSession
-from mmsforensics.streams import ANOMALY, PIECE, FlowWatch, Run, runs, watch
+from mmsforensics.streams import ANOMALY, PIECE, FlowWatch, Run, TcpReassembler, runs, watch
 from mmsforensics.streams.flows import FlowPackets
 from mmsforensics.streams.watch import ROWS_A_PACKET
 
@@ -116,14 +118,14 @@ def _all_media(stream, start, size, kind, need, packet_size, packets):
         return False
     for i in range(len(start)):
         packet = packets[i]
-        if kind[i] == RECORD or size[i] - 8 > packet_size:
+        if kind[i] == RECORD or size[i] - DATA_HEADER > packet_size:
             return False
         if packet["incarnation"] == NO_PLAY or packet["incarnation"] != packets[0]["incarnation"]:
             return False
-        same = size[i] - 8 >= len(ASF_GUID)
+        same = size[i] - DATA_HEADER >= len(ASF_GUID)
         k = 0
         while same and k < len(ASF_GUID):
-            same = stream[start[i] + 8 + k] == ASF_GUID[k]
+            same = stream[start[i] + DATA_HEADER + k] == ASF_GUID[k]
             k += 1
         if same:
             return False
@@ -159,6 +161,43 @@ def _behind(pieces, offset):
     return n
 
 
+@njit(nogil=True)
+def _put_together(rows, direction, start, data, checks, server, expected, offset, begun, begun_pieces):
+    """The unit begun and what follows it, with pieces; no bytes if anything is odd."""
+    length, segments = _in_order(rows, direction, checks, server, expected)
+    if length <= 0:
+        return np.empty(0, dtype=np.uint8), np.empty(0, dtype=PIECE)
+    stream = np.empty(len(begun) + length, dtype=np.uint8)
+    stream[: len(begun)] = begun
+    pieces = np.empty(len(begun_pieces) + segments, dtype=PIECE)
+    for i in range(len(begun_pieces)):
+        pieces[i] = begun_pieces[i]
+    _gather(rows, start, data, stream, len(begun), offset, pieces, len(begun_pieces))
+    return stream, pieces
+
+
+@njit(nogil=True)
+def _lay(stream, pieces, base, at, size, packets, packet_size, file_offset):
+    """Lay packets into the file; returns its bytes, the rows, their origins and how many do not parse.
+
+    `at` and `size` are those of the Data packets with their headers; ``stream[0]`` has the offset `base`.
+    """
+    first, last, last_ts = np.empty_like(at), np.empty_like(at), np.empty_like(at)
+    where, length = pieces["offset"], pieces["length"].astype(np.int64)
+    frame, frame_offset = pieces["frame"], pieces["frame_offset"].astype(np.int64)
+    span_pieces(at + base, size, where, length, frame, pieces["ts"], first, last, last_ts)
+    start, n = at + DATA_HEADER, size - DATA_HEADER
+    out = np.empty(len(at) * packet_size, dtype=np.uint8)
+    pad(stream, start, n, packet_size, out)
+    media = np.zeros(len(at), dtype=MEDIA_PACKET)
+    unsound = _rows(out, packets, first, last, last_ts, packet_size, file_offset, media)
+    origins = np.empty(3 * len(at) + len(pieces), dtype=PROVENANCE)
+    count = lay_origins(
+        start + base, n, packet_size, file_offset, where, length, frame, frame_offset, origins
+    )
+    return out, media, origins[:count], unsound
+
+
 def _entry(sources: int) -> Callable[..., Any]:
     """Build the entry; `sources` becomes part of its cache key by being closed over."""
 
@@ -172,7 +211,7 @@ def _entry(sources: int) -> Callable[..., Any]:
         expected,
         offset,
         begun,
-        begun_at,
+        base,
         begun_pieces,
         packet_size,
         counting,
@@ -183,22 +222,14 @@ def _entry(sources: int) -> Callable[..., Any]:
         _ = sources
         counts = np.zeros(1, dtype=COUNTS)
         taken = counts[0]
-        stream = np.empty(0, dtype=np.uint8)
-        pieces = np.empty(0, dtype=PIECE)
         out = np.empty(0, dtype=np.uint8)
         media = np.empty(0, dtype=MEDIA_PACKET)
         origins = np.empty(0, dtype=PROVENANCE)
         checks = np.empty(len(rows), dtype=np.uint8)
         checksums(rows, start, data, checks)
-        length, segments = _in_order(rows, direction, checks, server, expected)
-        if length <= 0:
-            return counts, stream, pieces, out, media, origins
-        stream = np.empty(len(begun) + length, dtype=np.uint8)
-        stream[: len(begun)] = begun
-        pieces = np.empty(len(begun_pieces) + segments, dtype=PIECE)
-        for i in range(len(begun_pieces)):
-            pieces[i] = begun_pieces[i]
-        _gather(rows, start, data, stream, len(begun), offset, pieces, len(begun_pieces))
+        stream, pieces = _put_together(
+            rows, direction, start, data, checks, server, expected, offset, begun, begun_pieces
+        )
         at, size, kind, end, need = walk(stream, False)
         packets = np.empty(len(at), dtype=DATA_PACKET)
         read_headers(stream, at, size, packets)
@@ -211,41 +242,19 @@ def _entry(sources: int) -> Callable[..., Any]:
             return counts, stream, pieces, out, media, origins
         # From here on the packets are taken.
         counting[:] = counted
-        taken["packets"], taken["end"] = len(at), end
         taken["odd"] = observe(rows, direction, start, data, checks, sides, told)
-        taken["size"], taken["largest"] = (size - 8).sum(), size.max()
-        base = begun_at
+        out, media, origins, unsound = _lay(stream, pieces, base, at, size, packets, packet_size, file_offset)
+        taken["packets"], taken["unsound"], taken["end"] = len(at), unsound, end
+        taken["size"], taken["largest"] = (size - DATA_HEADER).sum(), size.max()
         taken["begun"] = _behind(pieces, base + end)
         acked = sides[server]["acked"]
         taken["unacked"] = _behind(pieces, acked) if acked >= 0 else len(pieces)
-        first = np.empty(len(at), dtype=np.int64)
-        last = np.empty(len(at), dtype=np.int64)
-        last_ts = np.empty(len(at), dtype=np.int64)
-        where, length_of = pieces["offset"], pieces["length"].astype(np.int64)
-        frame, frame_offset = pieces["frame"], pieces["frame_offset"].astype(np.int64)
-        span_pieces(at + base, size, where, length_of, frame, pieces["ts"], first, last, last_ts)
-        out = np.empty(len(at) * packet_size, dtype=np.uint8)
-        pad(stream, at + 8, size - 8, packet_size, out)
-        media = np.zeros(len(at), dtype=MEDIA_PACKET)
-        taken["unsound"] = _rows(out, packets, first, last, last_ts, packet_size, file_offset, media)
-        origins = np.empty(3 * len(at) + len(pieces), dtype=PROVENANCE)
-        n = lay_origins(
-            at + 8 + base,
-            size - 8,
-            packet_size,
-            file_offset,
-            where,
-            length_of,
-            frame,
-            frame_offset,
-            origins,
-        )
-        return counts, stream, pieces, out, media, origins[:n]
+        return counts, stream, pieces, out, media, origins
 
     return take
 
 
-_take = _entry(fingerprint((asf_packets, mms, runs, session_media, session_medium, watch)))
+_take = _entry(fingerprint((asf_packets, messages, mms, runs, session_media, session_medium, watch)))
 
 
 class Steady:
@@ -265,11 +274,11 @@ class Steady:
         if medium is None or parts is None or not medium.steady or not medium.packets:
             return False
         client, server, decoder = parts
-        begun, side = decoder.begun, connection.server_side
+        begun, side, position = decoder.begun, connection.server_side, server.position
         assert begun is not None
         if len(self._told) < len(packets.rows) * ROWS_A_PACKET:
             self._told = np.empty(len(packets.rows) * ROWS_A_PACKET, dtype=ANOMALY)
-        base = begun.offset if len(begun.data) else server.position
+        base = begun.offset if len(begun.data) else position
         counts, stream, pieces, out, media, origins = _take(
             packets.rows,
             packets.direction,
@@ -277,7 +286,7 @@ class Steady:
             packets.data,
             side,
             server.expected,
-            server.position,
+            position,
             begun.data,
             base,
             begun.pieces,
@@ -290,16 +299,19 @@ class Steady:
         count, size, largest, unsound, end, left, unacked, odd = counts[0].item()
         if not count:
             return False
-        run = Run(server.position, stream[len(begun.data) :], pieces[len(begun.pieces) :])
+        run = Run(position, stream[len(begun.data) :], pieces[len(begun.pieces) :])
         watch.observed(self._told[:odd], side, pieces[max(unacked, len(begun.pieces)) :])
-        server.went_on(run)
-        for each, stream_of in ((side, server), (1 - side, client)):
-            seen = watch.sides[each]
-            stream_of.last_frame, stream_of.last_ts = int(seen["last_frame"]), int(seen["last_ts"])
-        last = media[-1]
+        _streams_went_on(client, server, run, watch.sides, side)
         after = StreamBuffer(base + end, stream[end:].copy(), pieces[left:].copy())
-        decoder.went_on(after, int(last["incarnation"]), largest)
-        at = At(direction="server", offset=after.offset, frame=int(last["frame"]), ts=int(last["ts"]))
+        decoder.went_on(after, int(media["incarnation"][-1]), largest)
         medium.laid(MediumBlock(out, media, origins), size, unsound)
-        session.story.laid(at, media, size)
+        session.story.laid(media, size)
         return True
+
+
+def _streams_went_on(
+    client: TcpReassembler, server: TcpReassembler, run: Run, sides: NDArray[np.void], server_side: int
+) -> None:
+    server.went_on(run)
+    for side, stream in ((server_side, server), (1 - server_side, client)):
+        stream.last_frame, stream.last_ts = int(sides["last_frame"][side]), int(sides["last_ts"][side])

@@ -235,16 +235,19 @@ class Story:
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
 
-    def laid(self, at: At, packets: NDArray[np.void], size: int) -> None:
+    def laid(self, packets: NDArray[np.void], size: int) -> None:
         """Take note of media packets over TCP that were laid into the medium already.
 
-        `at` is where the last was seen; of dtype MEDIA_PACKET, `size` bytes on the wire.
+        They are of dtype MEDIA_PACKET, and `size` bytes on the wire.
         """
-        self._plays(int(packets["incarnation"][-1]), reliable=True)
+        last = packets[-1]
+        self._plays(int(last["incarnation"]), reliable=True)
         self.received += len(packets)
         self.media_bytes += size
-        self.saw(at)
-        self._last_packet = (at, int(packets["location"][-1]))
+        # No event tells the offset.
+        end = At(direction="server", offset=0, frame=int(last["frame"]), ts=int(last["ts"]))
+        self.saw(end)
+        self._last_packet = (end, int(last["location"]))
 
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""
