@@ -61,12 +61,12 @@ def build(
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
     copies = Copies() if merge else None
-    with Writers() as writers:
+    with Writers() as writers, Spools() as spools:
         try:
             stations = given_stations(intake.documents(), store, book)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
-            place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
+            place = MediaPlace(work, spool, store, book, writers, spools, MediaRows(store))
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
                 recorder = CaseRecorder(place, lending, delivery, copies, logs, show_secrets=show_secrets)

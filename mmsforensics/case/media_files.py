@@ -41,6 +41,9 @@ from mmsforensics.sessions import (
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
 
+SPOOL_READ = 4 << 20
+"""Bytes of a spool file that are read rather than mapped."""
+
 ORIGIN_NAMES = array_of([o.name.lower() for o in Origin], pa.string())
 
 
@@ -98,10 +101,10 @@ class Spool:
             self._spools.append(self._path, rows.tobytes())
 
     def rows(self) -> NDArray[np.void]:
-        """All rows, mapped from disk."""
+        """All rows, mapped from disk where they are many."""
+        if self._spools.size(self._path) <= SPOOL_READ and not self._path.exists():
+            return np.frombuffer(self._spools.read(self._path), dtype=self._dtype)
         self._spools.flush(self._path)
-        if not self._path.exists():
-            return np.empty(0, dtype=self._dtype)
         return np.memmap(self._path, dtype=self._dtype, mode="r")
 
     def batches(self) -> Iterator[NDArray[np.void]]:

@@ -13,7 +13,7 @@ from mmsforensics.streams import FlowPackets, FlowTable, Policy
 
 TCP = 6
 
-GATHERED = 32 << 20
+GATHERED = 40 << 20
 """Bytes of wanted packets decoded at once. More would save little; decoding
 takes some times as much memory."""
 

@@ -43,6 +43,11 @@ class MmsDecoder:
             "server": MmsStreamDecoder("server", from_start=server_from_start),
         }
 
+    @property
+    def server(self) -> MmsStreamDecoder:
+        """The decoder of what the server sends."""
+        return self._sides["server"]
+
     def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
         """Take the next bytes of one direction."""
         return self._sides[direction].feed(run)

@@ -260,7 +260,8 @@ def resync(data, proof, incarnation, largest, records_only):
 
 
 @njit(cache=True, nogil=True)
-def _read_headers(data, start, size, out):
+def read_headers(data, start, size, out):
+    """Read Data headers into rows of DATA_PACKET, all but what the frames tell."""
     for i in range(len(start)):
         at = start[i]
         row = out[i]
@@ -294,7 +295,7 @@ def data_packets(
     ndarray of DATA_PACKET
     """
     out = np.empty(len(start), dtype=DATA_PACKET)
-    _read_headers(data, start, size, out)
+    read_headers(data, start, size, out)
     out["first_frame"], out["frame"], out["ts"] = spans(start + base, size, pieces)
     return out
 
@@ -367,6 +368,26 @@ class MmsStreamDecoder:
         self._flags = -1  # AFFlags of the last Data packet
         self._held = False  # whether a whole unit waits for what follows it
         self._largest = 0
+
+    @property
+    def begun(self) -> StreamBuffer | None:
+        """The unit begun; None while a hole is dealt with, a boundary looked for or noise told."""
+        busy = self._lost or self._skip or self._held or self._cut is not None
+        return None if busy else self._buffer
+
+    @property
+    def last_header(self) -> tuple[int, int]:
+        """Incarnation and AFFlags of the last Data packet, -1 if there was none."""
+        return self._incarnation, self._flags
+
+    def went_on(self, begun: StreamBuffer, last: np.void, largest: int) -> None:
+        """Take note of Data packets that were read elsewhere: the last one, the largest, the unit begun.
+
+        `last` is a row of MEDIA_PACKET.
+        """
+        self._buffer = begun
+        self._incarnation, self._flags = int(last["incarnation"]), int(last["sequence"])
+        self._largest = max(self._largest, largest)
 
     def feed(self, run: Run) -> Iterator[Message]:
         """Take the next bytes of the stream."""

@@ -11,6 +11,8 @@ from mmsforensics.protocols import (
     DECODERS,
     Decoder,
     Message,
+    MmsDecoder,
+    MmsStreamDecoder,
     Protocol,
     detect,
     find_asf_packets,
@@ -79,6 +81,23 @@ class Connection:
     def ended(self) -> bool:
         """Whether both directions have been decoded to their ends."""
         return all(self._ended)
+
+    @property
+    def steady(self) -> tuple[TcpReassembler, TcpReassembler, MmsStreamDecoder] | None:
+        """Client's and server's stream and the server's decoder, if nothing waits and no side has ended."""
+        decoder = self._decoder
+        if not isinstance(decoder, MmsDecoder) or self._reset or any(self._closed) or any(self._ended):
+            return None
+        client, server = self._streams[self._client], self._streams[1 - self._client]
+        quiet = client.expected is not None and server.expected is not None
+        if not quiet or any(self._held) or decoder.server.begun is None:
+            return None
+        return client, server, decoder.server
+
+    @property
+    def server_side(self) -> int:
+        """Direction in which the server sends."""
+        return 1 - self._client
 
     def feed(self, packets: FlowPackets) -> list[Message]:
         """Take packets of this connection, in order of capture."""

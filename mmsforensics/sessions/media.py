@@ -48,6 +48,9 @@ SETTLING = 128
 """Datagrams behind a new play whose sequence numbers are taken for the nearest ones: packets of the play
 before may come among them, and LocationIds jump."""
 
+LAID_AT_ONCE = 32 << 20
+"""Bytes of packets, padded, that are laid into the file at once."""
+
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
 
@@ -404,6 +407,36 @@ class Medium:
         counted = self.missing if self._by_sequence else self.hurt
         return counted + self.hurt_since
 
+    @property
+    def steady(self) -> bool:
+        """Whether the file is open and nothing is missing before the next packet."""
+        waits = self._open_hole or self.hurt_since or self._datagrams or self._waiting
+        return self._writer is not None and not self.bare and not waits and int(self._counting[0]) >= 0
+
+    @property
+    def incarnation(self) -> int:
+        """That of the packets laid last."""
+        return self._incarnation
+
+    @property
+    def counting(self) -> NDArray[np.int64]:
+        """The state of `count_missing`, for a pass that counts itself."""
+        return self._counting
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file so far."""
+        return self._file_size
+
+    def laid(self, block: MediumBlock, size: int, unsound: int) -> None:
+        """Append packets of `size` bytes on the wire that were laid and counted elsewhere."""
+        assert self._writer is not None
+        self._writer.write(block)
+        self._file_size += len(block.data)
+        self.unsound += unsound
+        self.packets += len(block.packets)
+        self.bytes += size
+
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
         if block.ordered:
@@ -420,12 +453,16 @@ class Medium:
         if not self.bare and not fitting.all():
             self.rejected += int(np.count_nonzero(~fitting))
             packets = packets[fitting]
-        if not len(packets):
-            return
-        if int(packets["incarnation"][0]) != self._incarnation:
+        if len(packets) and int(packets["incarnation"][0]) != self._incarnation:
             if self._incarnation >= 0:
                 self._counting[4] |= BEGUN
             self._incarnation = int(packets["incarnation"][0])
+        # Tiny packets padded to a large size may be thousands of times their bytes.
+        at_once = LAID_AT_ONCE if self.bare else max(LAID_AT_ONCE // max(self.packet_size, 1), 1)
+        for begin in range(0, len(packets), at_once):
+            self._lay(packets[begin : begin + at_once], block)
+
+    def _lay(self, packets: NDArray[np.void], block: DataPackets) -> None:
         writer = self._open()
         where = block.data, block.base, block.pieces
         if self.bare:

@@ -93,7 +93,7 @@ def pad(data, start, size, packet_size, out):
 
 
 @njit(cache=True, nogil=True)
-def _origins(
+def lay_origins(
     start,
     size,
     stride,
@@ -166,7 +166,7 @@ def origins(
     ndarray of PROVENANCE
     """
     out = np.empty(2 * len(start) + len(pieces) + len(start), dtype=PROVENANCE)
-    n = _origins(
+    n = lay_origins(
         start,
         size,
         stride,

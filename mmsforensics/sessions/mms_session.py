@@ -114,6 +114,14 @@ class MmsSession:
         if self.story.transport != "mmsu":
             self.story.close_medium()
 
+    @property
+    def medium_sent(self) -> Medium | None:
+        """The medium that the next Data packets over TCP belong to, if nothing else can come."""
+        story = self.story
+        if self._awaiting or self.ended or story.media_wait or story.transport != "mmst":
+            return None
+        return story.medium
+
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""
         match message:

@@ -28,6 +28,7 @@ from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.order import Heard, cut_at_commands
 from mmsforensics.sessions.stations import Station, Stations, is_multicast
+from mmsforensics.sessions.steady import Steady
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.witness import Witness
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
@@ -79,6 +80,7 @@ class SessionRoom:
         self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
+        self._steady = Steady()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._joining = HttpJoining(self._new_story)
@@ -91,6 +93,7 @@ class SessionRoom:
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
         heard: list[Heard] = []
+        waiting: set[int] = set()  # connections whose messages are still to be told
         for packets in batch:
             uid = packets.flow.uid
             watch = self._watches.get(uid)
@@ -101,9 +104,14 @@ class SessionRoom:
                 self._datagrams(packets, heard)
             elif uid not in self._done:
                 connection = self._connections.get(uid)
+                session = self._mms.get(uid) if uid not in waiting else None
+                if connection and session and self._steady.take(connection, session, watch, packets):
+                    self._report(watch)
+                    continue
                 if connection is None:
                     connection = self._connections[uid] = Connection(packets.flow, watch, self._policy)
                 _add(heard, uid, connection.feed(packets))
+                waiting.add(uid)
                 if connection.hopeless:
                     self._forget(uid)
                     self._given_up.append(uid)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsforensics.protocols import (
     CutPacket,
@@ -269,11 +270,11 @@ class Story:
     def wait(self, block: DataPackets) -> None:
         """Take note that media have come, which will be handed on when their header is known."""
         self.media_wait = True
-        self._plays(block)
+        self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
 
-    def _plays(self, block: DataPackets) -> None:
-        before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
-        late = not block.reliable and self._incarnation == before  # of a play that may be over
+    def _plays(self, incarnation: int, *, reliable: bool) -> None:
+        before, self._incarnation = self._incarnation, incarnation
+        late = not reliable and self._incarnation == before  # of a play that may be over
         if late and self.phase in (automaton.STOPPED, automaton.COMPLETED, automaton.FAILED):
             return
         self.advance("Media")
@@ -310,7 +311,7 @@ class Story:
             ts=int(first["ts"]),
         )
         if not self.media_wait:  # else that was told when they came
-            self._plays(block)
+            self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
         self.count.add(block.packets)
@@ -333,6 +334,21 @@ class Story:
         self.media_bytes += int(block.packets["size"].sum())
         if self.medium is not None:
             self.medium.late += len(block.packets)
+
+    def laid(self, packets: NDArray[np.void], size: int) -> None:
+        """Take note of media packets over TCP that were laid into the medium already.
+
+        They are of dtype MEDIA_PACKET, and `size` bytes on the wire.
+        """
+        last = packets[-1]
+        self._plays(int(last["incarnation"]), reliable=True)
+        self.count.add(packets)
+        self.received += len(packets)
+        self.media_bytes += size
+        # No event tells the offset.
+        end = At(direction="server", offset=0, frame=int(last["frame"]), ts=int(last["ts"]))
+        self.saw(end)
+        self._last_packet = (end, int(last["location"]))
 
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""
