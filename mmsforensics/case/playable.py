@@ -24,6 +24,9 @@ _KIND = np.array(
 )
 
 
+DECODED = int(Origin.DECODED)
+
+
 @dataclass(frozen=True, slots=True)
 class SalvageFile:
     """Packets saved in part of those that holes have hurt, beside the faithful file."""
@@ -276,6 +279,8 @@ def _compose(to, length, source, kind, origins, starts, out):
                     row = out[n]
                     row["file_offset"], row["length"] = here, take
                     row["frame"], row["kind"] = origin["frame"], origin["kind"]
+                    if origin["kind"] == DECODED:
+                        skip = skip // 3 * 4
                     row["frame_offset"] = origin["frame_offset"] + skip if origin["frame"] else 0
                 n += 1
                 at, here, left = at + take, here + take, left - take

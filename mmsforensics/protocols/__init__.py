@@ -20,11 +20,14 @@ from mmsforensics.protocols.messages import (
     Overlap,
     Request,
     Response,
+    RtcpPacket,
+    RtpPackets,
     StreamEnd,
     WmspPacket,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
 from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
+from mmsforensics.protocols.rtsp import RtspDecoder, find_interleaved
 from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
@@ -46,6 +49,9 @@ __all__ = [
     "Protocol",
     "Request",
     "Response",
+    "RtcpPacket",
+    "RtpPackets",
+    "RtspDecoder",
     "StreamEnd",
     "WmspDecoder",
     "WmspPacket",
@@ -54,4 +60,5 @@ __all__ = [
     "find_asf_packets",
     "find_data_packets",
     "find_framing",
+    "find_interleaved",
 ]

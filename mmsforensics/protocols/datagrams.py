@@ -14,6 +14,7 @@ from typing import Protocol as Interface
 from mmsforensics.protocols.detect import Protocol
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import decode_datagrams
+from mmsforensics.protocols.rtp import RtpDatagrams, look_like_rtp
 from mmsforensics.streams import Datagrams
 
 
@@ -34,9 +35,13 @@ class MmsDatagrams:
 
 def recognise_datagrams(datagrams: Datagrams) -> Protocol:
     """Tell what the first datagrams of a direction carry."""
-    del datagrams  # nothing else than MMS is known yet
+    if look_like_rtp(datagrams):
+        return Protocol.RTSP
     return Protocol.MMS
 
 
-DATAGRAM_DECODERS: dict[Protocol, Callable[[], DatagramDecoder]] = {Protocol.MMS: MmsDatagrams}
+DATAGRAM_DECODERS: dict[Protocol, Callable[[], DatagramDecoder]] = {
+    Protocol.MMS: MmsDatagrams,
+    Protocol.RTSP: RtpDatagrams,
+}
 """How the decoder of a protocol is made."""

@@ -9,6 +9,7 @@ from mmsforensics.protocols.detect import Protocol as Spoken
 from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import MmsStreamDecoder
+from mmsforensics.protocols.rtsp import RtspDecoder
 from mmsforensics.streams import Conflict, Gap, Run
 
 Ending = Literal["fin", "reset", "capture ended"]
@@ -62,6 +63,7 @@ class MmsDecoder:
 DECODERS: dict[Spoken, Callable[..., Decoder]] = {
     Spoken.MMS: MmsDecoder,
     Spoken.HTTP: HttpDecoder,
+    Spoken.RTSP: RtspDecoder,
 }
 """How the decoder of a protocol is made: ``(*, client_from_start, server_from_start)``, whether the SYN of
 that direction was captured."""

@@ -16,9 +16,11 @@ from mmsforensics.protocols import (
     find_asf_packets,
     find_data_packets,
     find_framing,
+    find_interleaved,
 )
 from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.rtsp import says_rtsp_request
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
@@ -182,7 +184,9 @@ class Connection:
                 continue
             data = np.frombuffer(self._first_bytes(side), dtype=np.uint8)
             found = None
-            if find_data_packets(data) >= 0:
+            if find_interleaved(data) >= 0:
+                found = Protocol.RTSP
+            elif find_data_packets(data) >= 0:
                 found = Protocol.MMS
             elif find_framing(data) is not None or find_asf_packets(data) is not None:
                 found = Protocol.HTTP
@@ -214,6 +218,8 @@ class Connection:
 def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
     if protocol is Protocol.HTTP:
         return says_request(first)
+    if protocol is Protocol.RTSP:
+        return says_rtsp_request(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
-from mmsforensics.protocols.messages import DATA_PACKET
+from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import (
     MediumBlock,
@@ -48,7 +48,7 @@ NO_RUNS = np.empty((0, 4), dtype=np.int64)
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces")
+    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "origins", "pieces")
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
@@ -56,7 +56,16 @@ class HeaderParts:
         self._last = -1  # LocationId of the last fragment, once it is known
         self.data = b""
         self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
+        self.origins: NDArray[np.void] | None = None
+        """Dtype PROVENANCE, of a header that came as text; else `pieces` tell."""
         self.done = False
+
+    @classmethod
+    def of_text(cls, data: bytes, origins: NDArray[np.void]) -> HeaderParts:
+        """A whole header that came as text: in a session description, in a station file."""
+        parts = cls()
+        parts.data, parts.origins, parts.done = data, origins, True
+        return parts
 
     @property
     def started(self) -> bool:
@@ -179,6 +188,7 @@ class Medium:
         "_first_location",
         "_hole_frame",
         "_holes",
+        "_inexact",
         "_last",
         "_next_sequence",
         "_open_hole",
@@ -192,11 +202,13 @@ class Medium:
         "bytes",
         "header",
         "header_bytes",
+        "header_origins",
         "header_pieces",
         "hurt",
         "hurt_since",
         "missing",
         "name",
+        "numbered",
         "packet_size",
         "packets",
         "rejected",
@@ -216,6 +228,7 @@ class Medium:
         self.name = name
         self.header_bytes = parts.data
         self.header_pieces = parts.pieces
+        self.header_origins = parts.origins
         self.header: Header = parse_header(self.header_bytes)
         self.packet_size = self.header.packet_size or packet_size
         self.packets = 0
@@ -240,6 +253,9 @@ class Medium:
         self._salvaged_count = 0
         self._first_location = -1
         self._datagrams = False
+        self._inexact = False  # whether more may be missing than is counted
+        self.numbered = False
+        """Whether the transport numbers what carries the packets (RTP), so that `lost` tells what is missing."""
 
     @property
     def bare(self) -> bool:
@@ -254,6 +270,25 @@ class Medium:
         if isinstance(message, Hole):
             self._holes.append((message.at.frame, message.length))
         self._begins_with_loss()
+
+    def lost(self, frame: int, packets: int, *, exact: bool) -> None:
+        """Take note of packets that the numbers of the transport show to be missing behind those added.
+
+        `exact` says that no more than these are, or that LocationIds will tell.
+        """
+        self._open_hole = True
+        self._hole_frame = frame
+        self.hurt_since += packets
+        self._inexact |= not exact
+        self._begins_with_loss()
+
+    def start_unknown(self) -> None:
+        """Take note that packets before the first one may be missing, and nothing tells."""
+        self._inexact = True
+
+    def end_unknown(self) -> None:
+        """Take note that packets behind the last one may be missing, and nothing tells."""
+        self._open_hole = self._datagrams = True
 
     def _begins_with_loss(self) -> None:
         if self._counting[0] == -1:
@@ -371,9 +406,10 @@ class Medium:
         if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = origins(
-                starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces
-            )
+            provenance = self.header_origins
+            if provenance is None:
+                size = np.array([len(data)], dtype=np.int64)
+                provenance = origins(starts, size, len(data), 0, self.header_pieces)
             writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
         return writer
@@ -488,8 +524,8 @@ class Medium:
         else:
             never_sent = 0
         told = ended and not self.bare and not self.rejected and not unseen
-        complete = told and not missing and not self._open_hole
-        bounded = told and (self._reaches_end or not self._open_hole)
+        complete = told and not missing and not self._open_hole and not self._inexact
+        bounded = told and (self._reaches_end or not self._open_hole) and not self._inexact
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         loss = losses.rows(self._last_runs(unseen if ended else 0))
@@ -532,12 +568,15 @@ class Medium:
     def _reasons(self, unseen: int, hurt: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
-        if not self._by_sequence:
+        if self.numbered:
+            if not (missing or self._open_hole or self._inexact):
+                yield Reason("all RTP packets seen", REASONS["all RTP packets seen"])
+        elif not self._by_sequence:
             yield Reason("packets not counted", REASONS["packets not counted"])
         elif not missing:
             text = f"the sequence numbers of {self.packets} packets follow each other"
             yield Reason("all sequence numbers seen", text, self.packets)
-        if not self._holes and not self._datagrams:
+        if not (self._holes or self._datagrams or self.numbered):
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
@@ -555,6 +594,9 @@ class Medium:
         if self.header.broadcast:
             text = f"a live stream, joined at packet {self._first_location}"
             yield Reason("joined a live stream", text, self._first_location)
+        elif self._first_location == UNKNOWN_LOCATION:
+            if self._inexact:
+                yield Reason("more may be missing", REASONS["more may be missing"])
         elif self._first_location:
             yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)
         if unseen:

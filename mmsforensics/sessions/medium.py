@@ -63,6 +63,8 @@ class Origin(IntEnum):
     """Header or packet fields written anew for the playable file."""
     INDEX = 3
     """An index built for the playable file."""
+    DECODED = 4
+    """Decoded from base64 text in a frame: three bytes stand in four characters, of which the first is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,41 @@ def origins(
         out,
     )
     return out[:n].copy()
+
+
+def decoded_origins(size: int, text_at: int, pieces: NDArray[np.void]) -> NDArray[np.void]:
+    """Origins of bytes that stood as base64 text in a stream.
+
+    Four characters that two frames share make three bytes that neither holds: a row without a frame.
+
+    Parameters
+    ----------
+    size : int
+        Bytes decoded.
+    text_at : int
+        Offset of the text in the coordinates of `pieces`, -1 where characters and bytes do not correspond.
+    pieces : ndarray of PIECE
+
+    Returns
+    -------
+    ndarray of PROVENANCE
+    """
+    rows: list[tuple[int, int, int, int, int]] = []
+    at = 0
+    for piece in pieces if text_at >= 0 else ():
+        begin = max(int(piece["offset"]) - text_at, 0)
+        end = int(piece["offset"]) + int(piece["length"]) - text_at
+        first, stop = -(-begin // 4) * 3, min(end // 4 * 3, size)
+        if stop <= max(first, at):
+            continue
+        if first > at:
+            rows.append((at, first - at, 0, 0, Origin.DECODED))
+        where = int(piece["frame_offset"]) + first // 3 * 4 + text_at - int(piece["offset"])
+        rows.append((first, stop - first, int(piece["frame"]), where, Origin.DECODED))
+        at = stop
+    if at < size:
+        rows.append((at, size - at, 0, 0, Origin.DECODED))
+    return np.array(rows, dtype=PROVENANCE)
 
 
 def packet_block(

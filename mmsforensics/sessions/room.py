@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol
+from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol, RtcpPacket, RtpPackets
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
@@ -25,6 +25,8 @@ from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.rtsp_room import RtspRoom, in_order
+from mmsforensics.sessions.rtsp_session import RtspSession
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
@@ -74,6 +76,7 @@ class SessionRoom:
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
+        self._rtsp = RtspRoom(self._new_story, self._carries)
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[
@@ -107,7 +110,7 @@ class SessionRoom:
     def given_up(self) -> list[int]:
         """Flows that turned out to be nothing known since the last call."""
         given_up, self._given_up = self._given_up, []
-        return given_up
+        return given_up + self._rtsp.given_up()
 
     def _report(self, watch: FlowWatch) -> None:
         """Hand on what is odd about a flow's traffic."""
@@ -124,6 +127,9 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         self._adopt()
+        self._rtsp.finish()
+        for uid, client in self._rtsp.seen_as.items():
+            self._seen_as[uid] = Protocol.RTSP.value, client
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -178,7 +184,7 @@ class SessionRoom:
             )
 
     def _dispatch(self, heard: list[Heard]) -> None:
-        heard.sort(key=lambda h: h[:3])
+        heard = in_order(heard)
         control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
             if uid < 0:
@@ -198,6 +204,8 @@ class SessionRoom:
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
+        if isinstance(reader, RtspSession):
+            self._rtsp.heard(uid)
         for story in reader.stories:
             self._carries(uid, story)
 
@@ -207,6 +215,8 @@ class SessionRoom:
         if connection.protocol is Protocol.MMS:
             self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
             return self._mms[uid]
+        if connection.protocol is Protocol.RTSP:
+            return self._rtsp.session(uid, client, server, first_frame, self._document)
         return HttpSessions(client, server, first_frame, self._find_story, self._document)
 
     def _document(self, document: Document) -> None:
@@ -237,6 +247,8 @@ class SessionRoom:
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
+        if isinstance(message, RtpPackets | RtcpPacket):
+            self._rtsp.datagrams(flow, receiver, message)
         if not isinstance(message, DataPackets | CutPacket):
             return
         session = self._claimant(flow, receiver)
