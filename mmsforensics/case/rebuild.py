@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ ROWS_AT_ONCE = 1 << 15
 """Rows of provenance rebuilt at once: some 40 MiB where each is a full frame."""
 
 NOT_THERE = -1
+
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +181,9 @@ def _decoded(part: Stretch, i: int, frame: bytes, expected: NDArray[np.uint8]) -
     """
     length, at = int(part.length[i]), int(part.frame_offset[i])
     wanted = expected[part.file_offset[i] - part.file_offset[0] :][:length].tobytes()
-    text = frame[at : at + (length + 4) // 3 * 4]
-    try:
-        decoded = binascii.a2b_base64(text[: len(text) // 4 * 4])
-    except binascii.Error:
-        decoded = b""
+    found_text = _BASE64.match(frame, at, at + (length + 4) // 3 * 4)
+    text = found_text[0] if found_text is not None else b""
+    decoded = binascii.a2b_base64(text[: len(text) // 4 * 4])
     found = next((decoded[k:][:length] for k in range(3) if decoded[k:][:length] == wanted), decoded[:length])
     return np.frombuffer(found.ljust(length, b"\0"), dtype=np.uint8)
 

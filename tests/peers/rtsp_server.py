@@ -33,6 +33,7 @@ class RtspOptions:
     payloading: Payloading = field(default_factory=Payloading)
     sequence: int = 65500  # of the first RTP packet: wraps early
     pace: float = 0.0005  # seconds between datagrams
+    linger: float = 0.3  # seconds between the last packet and the end: FFmpeg drops what it has not read
     lose: tuple[int, ...] = ()  # RTP packets that are never sent
     streams: tuple[str, ...] = ("audio", "video")
 
@@ -156,11 +157,11 @@ class _Connection:
                 if self._channel is None and not url.endswith("/rtx"):
                     self._channel = int(channels[1])
                 return f"{offer};ssrc={SSRC:08x};mode=PLAY"
-            ports = re.search(r"client_port=(\d+)-(\d+)", offer)
+            ports = re.search(r"client_port=(\d+)(?:-(\d+))?", offer)
             if ports:
                 if url.endswith("/rtx"):
                     return f"{offer};server_port=5004-5005;ssrc=12345678;mode=PLAY"
-                self._ports = (int(ports[1]), int(ports[2]))
+                self._ports = (int(ports[1]), int(ports[2] or int(ports[1]) + 1))
                 return f"{offer};server_port=5004-5005;ssrc={SSRC:08x};mode=PLAY"
         raise ValueError(f"no transport offered: {offered}")
 
@@ -173,6 +174,7 @@ class _Connection:
         stream = rtp_stream(packets, options.payloading, sequence=options.sequence, ssrc=SSRC)
         with contextlib.suppress(OSError):
             self._send_media(stream)
+            time.sleep(options.linger)
             self._send(end_of_stream(1, options.sequence + len(stream), url=url))
 
     def _send_media(self, stream):
