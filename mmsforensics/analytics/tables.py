@@ -218,7 +218,7 @@ TABLES: dict[str, Table] = {
             ("session_ids", "list<string>", "", "sessions that it carried"),
             ("community_id", "string", "", "Community ID v1"),
             ("protocol", "string", "", "tcp or udp"),
-            ("recognised_as", "string", "", "mms, http or unknown; told by content"),
+            ("recognised_as", "string", "", "mms, http, rtsp or unknown; told by content"),
             (
                 "client_ip",
                 "string",
@@ -405,7 +405,12 @@ TABLES: dict[str, Table] = {
             _CAPTURE,
             ("frame", "uint64", "", "frame it was copied from; null for bytes that no frame holds"),
             ("frame_offset", "uint32", "bytes", "first byte of the stretch in the frame"),
-            ("kind", "string", "", "captured, padding, repaired, index or decoded (three bytes from four base64 characters)"),
+            (
+                "kind",
+                "string",
+                "",
+                "captured, padding, repaired, index or decoded (three bytes from four base64 characters)",
+            ),
         ),
         _table(
             "merges",

@@ -176,8 +176,8 @@ def _from_frames(
 def _decoded(part: Stretch, i: int, frame: bytes, expected: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The bytes of row `i`, decoded from the base64 text in its frame.
 
-    A row of a playable copy may begin inside the three bytes of four characters: of the three ways to begin the
-    one is taken that gives the `expected` bytes, if there is one.
+    A row of a playable copy may begin inside the three bytes of four characters: of the three ways to begin
+    the one is taken that gives the `expected` bytes, if there is one.
     """
     length, at = int(part.length[i]), int(part.frame_offset[i])
     wanted = expected[part.file_offset[i] - part.file_offset[0] :][:length].tobytes()

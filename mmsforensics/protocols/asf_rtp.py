@@ -3,8 +3,8 @@
 Rules of this file:
 
 * RTP packets come in the order of sending (`rtp_order`), with what is missing before each;
-* the length of a complete ASF packet counts what stands behind its payload format header [2.2.1.3]; some senders
-  count the header too. What the end of the RTP packet, or a sound header behind the ASF packet, fits is taken;
+* the length of a complete ASF packet counts what stands behind its payload format header [2.2.1.3]; some
+  senders count the header too. Taken is what fits the end of the RTP packet, or a sound header behind;
 * fragments make an ASF packet when their offsets follow each other from 0 to the marker; what a loss has hurt
   is a `CutPacket`, never closed up;
 * how many ASF packets a loss of RTP packets cost is exact where the loss lies inside one ASF packet or no
@@ -297,8 +297,8 @@ def _close(out, n, first, last, lost, cost, whole, exact):
 def _goes_on(unit, first, expect):
     """Whether a fragment belongs to the ASF packet that begins with `first` and reaches to `expect`.
 
-    Behind a loss only if the missing RTP packets, each as large as the first, fit between: packets may have the
-    same send time.
+    Behind a loss only if the missing RTP packets, each as large as the first, fit between: packets may have
+    the same send time.
     """
     if unit["complete"] or unit["timestamp"] != first["timestamp"] or unit["location"] != first["location"]:
         return False
@@ -324,32 +324,33 @@ def _assemble(units, fragments, several, final, out):
         unit = units[u]
         missing = unit["lost"]
         fragments = fragments or not unit["complete"]
-        hurt = 0
+        hurt, tail = 0, False  # whether what is missing before the unit may be the tail of a packet
         if open_at >= 0 and not _goes_on(unit, units[open_at], expect):
-            if missing == 0:  # the sender broke it off
-                cost = max(cost, 1)
-            elif cost == 0:
+            tail = True
+            if cost == 0 and missing != 0:
                 hurt = 1  # counted with what is missing behind it
+            elif cost == 0:
+                cost = np.int64(1)  # the sender broke it off
             n = _close(out, n, open_at, u - 1, lost, cost, False, exact)
             open_at = -1
         if open_at < 0:
             open_at, sound = u, unit["offset"] == 0
             lost, cost, exact = missing, np.int64(hurt + (not sound)), True
             if missing != 0:
-                if cost == 0:
+                if cost == 0 and not tail:
                     cost = np.int64(1) if fragments or missing < 0 else missing
                 exact = not several and (missing == cost or (missing > 0 and not fragments))
         elif missing != 0:
-            sound, lost, cost = False, lost + missing, np.int64(max(cost, 1))
+            sound, lost = False, lost + missing
         sound = sound and not unit["cut"]
         expect = unit["offset"] + unit["size"]
         if unit["complete"] or unit["last"]:
-            if not sound:
-                cost = max(cost, 1)
+            if not sound and cost == 0:
+                cost = np.int64(1)
             n = _close(out, n, open_at, u, lost, cost, sound, exact)
             open_at = -1
     if open_at >= 0 and final:
-        n = _close(out, n, open_at, len(units) - 1, lost, max(cost, 1), False, exact)
+        n = _close(out, n, open_at, len(units) - 1, lost, cost if cost > 0 else 1, False, exact)
         open_at = -1
     return n, open_at if open_at >= 0 else len(units)
 

@@ -116,7 +116,8 @@ def is_rtcp(data: NDArray[np.uint8], start: NDArray[np.int64], size: NDArray[np.
     if not len(data):
         return likely
     kind = data[np.minimum(at + 1, len(data) - 1)]
-    return likely & (data[at] >> 6 == 2) & (kind >= 192) & (kind <= 223)
+    found: NDArray[np.bool_] = likely & (data[at] >> 6 == 2) & (kind >= 192) & (kind <= 223)
+    return found
 
 
 # --- RTCP ------------------------------------------------------------------------------------------
@@ -207,13 +208,13 @@ def _lost(fci: bytes) -> list[int]:
 
 @njit(cache=True, nogil=True)
 def begins_asf_packet(data, at, end):
-    """Whether an ASF data packet may begin there: error correction data as all encoders write it [ASF 5.2.1]."""
+    """Whether an ASF data packet may begin there, as encoders write it [ASF 5.2.1]."""
     return at + 5 <= end and data[at] == 0x82 and data[at + 1] == 0 and data[at + 2] == 0
 
 
 @njit(cache=True, nogil=True)
 def _payload_begins(data, at, end):
-    """Whether the payload of an RTP packet begins as ``x-asf-pf`` does, with an ASF packet [MS-RTSP 2.2.1.3]."""
+    """Whether an RTP payload begins as ``x-asf-pf`` does, with an ASF packet [MS-RTSP 2.2.1.3]."""
     if at + 4 > end or data[at] & 0x07:
         return False
     flags = data[at]

@@ -3,8 +3,8 @@
 Rules of this file:
 
 * a source is an SSRC; its 16-bit sequence numbers are continued over their wraps;
-* over UDP a packet that is missing is waited for, since it may be sent again or come late, until `WINDOW` packets
-  wait behind it; then it is lost. A packet that comes twice is taken once;
+* over UDP a packet that is missing is waited for, since it may be sent again or come late, until `WINDOW`
+  packets wait behind it; then it is lost. A packet that comes twice is taken once;
 * where nothing is missing the order is that of capture; a packet that comes late is put where its successors
   were. Over TCP the order is that of the stream, and numbers that jump there without a hole in the capture
   were left out by the sender.
@@ -12,7 +12,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +35,6 @@ class Source:
 
     next: int | None = None
     """Number of the next packet in order, wraps counted; None before the first, if nobody told it."""
-    announced: bool = False
-    """Whether `next` was told by the server, and no packet has come since."""
     highest: int = -1
     """Largest number seen, or told."""
     duplicates: int = 0
@@ -51,7 +48,7 @@ class RtpOrder:
     def __init__(self) -> None:
         self.sources: dict[int, Source] = {}
         self.holes = False
-        """Whether bytes of the connection that carries interleaved packets are missing since the last ones."""
+        """Whether bytes of the connection that carries interleaved packets are missing since."""
         self._waiting = RtpBytes.none()
 
     @property
@@ -60,13 +57,14 @@ class RtpOrder:
         return len(self._waiting.rows)
 
     def announce(self, ssrc: int, sequence: int) -> None:
-        """Take the server's word which packet of a source comes next; all before it must have been flushed."""
+        """Take the server's word which packet of a source comes next; flush those before it first."""
         source = self.sources.setdefault(ssrc, Source())
         if source.next is None or source.highest < 0:
             source.next = source.highest = sequence + 65536
-        else:
-            source.next = source.highest + _step(sequence, source.highest)
-        source.announced = True
+            return
+        told = source.highest + _step(sequence, source.highest)
+        if not source.next - source.received <= told <= source.next:  # else the packets overtook the word
+            source.next = source.highest = told
 
     def feed(self, block: RtpPackets) -> RtpBytes:
         """Take packets; returns those that are in order."""
@@ -99,13 +97,12 @@ class RtpOrder:
         for ssrc in dict.fromkeys(packets.rows["ssrc"].tolist()):
             mine = np.flatnonzero(packets.rows["ssrc"] == ssrc)
             source, number = self.sources[ssrc], packets.number[mine]
-            before = np.concatenate(([number[0] if source.next is None else source.next], number[:-1] + 1))
-            step = number - before
+            step = number - _expected(source, number)
             odd = np.flatnonzero(step)
             if self.holes and len(odd):
                 lost = step[odd]
                 packets.lost[mine[odd]] = np.where((lost > 0) & (lost <= DROPOUT), lost, UNKNOWN_LOSS)
-            source.next, source.announced = int(number[-1]) + 1, False
+            source.next = int(number[-1]) + 1
             source.highest = int(number[-1])
         self.holes = False
         return packets
@@ -123,7 +120,7 @@ class RtpOrder:
             reached[ssrc] = int(number[-1])
         for ssrc, last in reached.items():
             source = self.sources[ssrc]
-            source.next, source.highest, source.announced = last + 1, max(last, source.highest), False
+            source.next, source.highest = last + 1, max(last, source.highest)
         return True
 
     def _ordered(self, packets: RtpBytes) -> RtpBytes:
@@ -168,7 +165,7 @@ class RtpOrder:
         for ssrc in dict.fromkeys(packets.rows["ssrc"].tolist()):
             mine = np.flatnonzero(packets.rows["ssrc"] == ssrc)
             number = packets.number[mine]
-            before = np.concatenate(([self.sources[ssrc].next], number[:-1] + 1))
+            before = _expected(self.sources[ssrc], number)
             gaps += mine[number != before].tolist()
         for gap in sorted(gaps):
             if len(packets.rows) - gap <= WINDOW:
@@ -180,10 +177,9 @@ class RtpOrder:
         for ssrc in dict.fromkeys(packets.rows["ssrc"].tolist()):
             mine = np.flatnonzero(packets.rows["ssrc"] == ssrc)
             source, number = self.sources[ssrc], packets.number[mine]
-            before = np.concatenate(([source.next], number[:-1] + 1))
-            step = number - before
+            step = number - _expected(source, number)
             packets.lost[mine] = np.where(step > DROPOUT, UNKNOWN_LOSS, step)
-            source.next, source.announced = int(number[-1]) + 1, False
+            source.next = int(number[-1]) + 1
         return packets
 
     def missing_to(self, ssrc: int, sequence: int) -> int:
@@ -192,6 +188,12 @@ class RtpOrder:
         if source is None or source.next is None:
             return 0
         return max(_step(sequence, source.next), 0)
+
+
+def _expected(source: Source, number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number that each packet of a source would have if none were missing before it."""
+    first = int(number[0]) if source.next is None else source.next
+    return np.concatenate((np.array([first], dtype=np.int64), number[:-1] + 1))
 
 
 def _step(sequence: int, number: int) -> int:
@@ -212,5 +214,3 @@ def _continued(source: Source, sequence: NDArray[np.uint16]) -> NDArray[np.int64
 def _key(packets: RtpBytes) -> NDArray[np.int64]:
     """Source and number of each packet as one number."""
     return (packets.rows["ssrc"].astype(np.int64) << 31) ^ (packets.number & 0x7FFFFFFF)
-
-

@@ -5,8 +5,8 @@ Rules of this file:
 * both ends send requests and responses; the directions are decoded apart from each other, and a response is
   joined to its request by CSeq;
 * a byte 0x24 where a message may begin is an interleaved packet [RFC 2326 10.12], anything else a message;
-* a hole inside a body or an interleaved packet of known length costs that and nothing else; behind a hole over
-  its end, the next start line, or packets that chain, are where decoding goes on;
+* a hole inside a body or an interleaved packet of known length costs that and nothing else; behind a hole
+  over its end, the next start line, or packets that chain, are where decoding goes on;
 * a body is as long as Content-Length says; without it there is none, also in responses.
 """
 
@@ -46,7 +46,7 @@ USUAL_HEAD = 4096
 """Bytes of most heads at most."""
 
 MAX_BODY = 1 << 24
-"""Largest Content-Length taken for one: session descriptions with the header of a long playlist have some 100 KB."""
+"""Largest Content-Length taken for one: session descriptions with a large ASF header have some 100 KB."""
 
 INTERLEAVED = 4
 """``$``, channel, length [RFC 2326 10.12]."""
@@ -59,6 +59,14 @@ LARGEST_FRAME = 65539
 REQUEST = re.compile(rb"([A-Z_]{3,20}) ([^\r\n ]{1,16384}) (RTSP/[0-9]\.[0-9])[ \t]*\r?\n")
 RESPONSE = re.compile(rb"(RTSP/[0-9]\.[0-9]) ([0-9]{3})(?: ([^\r\n]{0,1024}))?\r?\n")
 _START = re.compile(REQUEST.pattern + rb"|" + RESPONSE.pattern)
+_OF_CLIENT = re.compile(
+    rb"(?:DESCRIBE|SETUP|PLAY|PAUSE|TEARDOWN|GET_PARAMETER) [^\r\n ]{1,16384} RTSP/|\nUser-Agent:",
+    re.IGNORECASE,
+)
+_OF_SERVER = re.compile(
+    rb"(?:ANNOUNCE|REDIRECT) [^\r\n ]{1,16384} RTSP/|\n(?:Server|X-Notice|Public|WWW-Authenticate):",
+    re.IGNORECASE,
+)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -135,11 +143,19 @@ def find_interleaved(data: NDArray[np.uint8]) -> int:
     return int(resync(data, PROOF + 1, False))
 
 
-def says_rtsp_request(first: bytes) -> bool | None:
-    """Whether the first RTSP message among the bytes is a request; None when there is none."""
-    if b"RTSP/" not in first:
-        return None
-    found = _START.search(first)
+def says_client(first: bytes) -> bool | None:
+    """Whether the bytes of a direction are the client's; None when nothing tells.
+
+    Both ends send requests and responses; some methods and headers are those of one end alone.
+    """
+    client, server = _OF_CLIENT.search(first), _OF_SERVER.search(first)
+    if client is not None and server is not None:
+        return client.start() < server.start()
+    if client is not None or server is not None:
+        return client is not None
+    if find_interleaved(np.frombuffer(first, dtype=np.uint8)) >= 0:
+        return False  # a client sends reports at most
+    found = _START.search(first) if b"RTSP/" in first else None
     return None if found is None else found[1] is not None
 
 
@@ -248,7 +264,7 @@ class RtspStreamDecoder:
     def _find(self, *, final: bool) -> Iterator[Message]:
         """Find the next sound boundary: a start line, or interleaved packets that chain."""
         data = self._buffer.data
-        start = _START.search(memoryview(data))  # searched in place: hostile bytes may begin often
+        start = _START.search(data.data)  # searched in place: hostile bytes may begin often
         chain = int(resync(data[: start.start() + 8] if start else data, PROOF, final))
         found = chain if chain >= 0 else (start.start() if start else -1)
         if found < 0:
@@ -282,7 +298,9 @@ class RtspStreamDecoder:
             yield from parse_rtcp(data[inner[i] : inner[i] + length[i]].tobytes(), where)
         if odd:
             total = int(size.sum())
-            yield Malformed(at=at, length=0, expected="RTP or RTCP", found=f"{odd} others among {total} bytes")
+            yield Malformed(
+                at=at, length=0, expected="RTP or RTCP", found=f"{odd} others among {total} bytes"
+            )
 
     def _cut_packet(self, need: int) -> Iterator[Message]:
         """Hand on the begin of an interleaved packet that a hole has cut."""

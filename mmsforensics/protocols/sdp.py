@@ -1,7 +1,7 @@
 """Session descriptions as Windows Media servers write them [MS-RTSP 2.2.5, RFC 4566].
 
-Rules of this file: total; lines that mean nothing here are passed over; the ASF header is given with the place
-of its text, so that its bytes lead back to the frames that carried it.
+Rules of this file: total; lines that mean nothing here are passed over; the ASF header is given with the
+place of its text, so that its bytes lead back to the frames that carried it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
-from mmsforensics.protocols.rtsp import says_rtsp_request
+from mmsforensics.protocols.rtsp import says_client
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
@@ -219,7 +219,7 @@ def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
     if protocol is Protocol.HTTP:
         return says_request(first)
     if protocol is Protocol.RTSP:
-        return says_rtsp_request(first)
+        return says_client(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

@@ -255,7 +255,7 @@ class Medium:
         self._datagrams = False
         self._inexact = False  # whether more may be missing than is counted
         self.numbered = False
-        """Whether the transport numbers what carries the packets (RTP), so that `lost` tells what is missing."""
+        """Whether the transport numbers what carries the packets (RTP); then `lost` tells what is missing."""
 
     @property
     def bare(self) -> bool:

@@ -64,7 +64,7 @@ class Origin(IntEnum):
     INDEX = 3
     """An index built for the playable file."""
     DECODED = 4
-    """Decoded from base64 text in a frame: three bytes stand in four characters, of which the first is named."""
+    """Decoded from base64 text in a frame: three bytes stand in four characters, the first is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 Rules of this file:
 
-* a source (SSRC) carries media when its payload type is one of ``x-asf-pf``, or, where no session description was
-  captured, when ASF packets begin in its payload; a source once known is known by any payload type, since
+* a source (SSRC) carries media when its payload type is one of ``x-asf-pf``, or, where no session description
+  was captured, when ASF packets begin in its payload; a source once known is known by any payload type, since
   packets sent again keep their header [MS-RTSP 2.2.3.1];
-* packet-pair probes are told from media by the source of the retransmission stream, by their payload type, or by
-  what they hold, and left out;
+* packet-pair probes are told from media by the source of the retransmission stream, by their payload type, or
+  by what they hold, and left out;
 * a content ends at the sequence number that the server names for the next one, where it names one: packets
   that come late still belong to it.
 """
@@ -26,8 +26,8 @@ from mmsforensics.protocols.rtp import asf_beginnings
 from mmsforensics.protocols.rtp_order import RtpOrder
 from mmsforensics.sessions.story import Story
 
-PROBE_SIZES = (1454, 1455, 1456)
-"""Bytes of the packet-pair probes of a server of the first kind [MS-RTSP 2.2.3.2]."""
+SMALLEST_PROBE = 482
+"""Bytes of a packet-pair probe at least [MS-RTSP 2.2.3.2]."""
 
 KNOWN_SOURCES = 256
 """Sources listened to: a playlist of a day has some dozens."""
@@ -186,7 +186,8 @@ class RtpMedia:
         """Packets with the time stamp 0 of a probe that hold no ASF packet and are no fragment of one."""
         size = rows["wire"].astype(np.int64) - rows["header"]
         likely = (rows["timestamp"] == 0) & ~begins & (rows["marker"] == 1)
-        return likely & (np.isin(size, PROBE_SIZES) | (size >= 482))
+        found: NDArray[np.bool_] = likely & (size >= SMALLEST_PROBE)
+        return found
 
     # --- from RTP packets to the medium ------------------------------------------------------------
 
@@ -301,4 +302,3 @@ class RtpMedia:
         if self._assembler.unsound and self._last_at is not None:
             self.story.tell("RtpUnsound", self._last_at, {"packets": self._assembler.unsound})
             self._assembler.unsound = 0
-

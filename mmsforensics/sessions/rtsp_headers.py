@@ -91,7 +91,7 @@ def transport(value: str) -> Transport | None:
     profile = first.strip().upper().split("/")
     if profile[:1] != ["RTP"]:
         return None
-    named = {}
+    named: dict[str, str] = {}
     for parameter in parameters:
         name, _, text = parameter.partition("=")
         named.setdefault(name.strip().lower(), text.strip().strip('"'))
@@ -128,7 +128,7 @@ def rtp_info(message: Request | Response) -> list[RtpInfo]:
     value = message.header("rtp-info") or message.header("x-rtp-info")
     found = []
     for entry in re.split(r",(?=\s*(?:url|ssrc)\s*=)", value) if value else ():
-        named = {}
+        named: dict[str, str] = {}
         for parameter in entry.split(";"):
             name, _, text = parameter.partition("=")
             named.setdefault(name.strip().lower(), text.strip().strip('"'))
@@ -159,7 +159,7 @@ def challenges(response: Response) -> list[str]:
 
 def body_fields(text: str) -> dict[str, str]:
     """Lines ``name: value`` of a parameter body, names in lower case."""
-    found = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         name, colon, value = line.partition(":")
         if colon:

@@ -90,7 +90,7 @@ class RtspRoom:
             key = (session.client.address, session.server.address, session.session_id)
             self._by_id.setdefault(key, session.media)
         if session.transports and self._held:
-            for held in [h for h in self._held.values() if self._claimant(h.flow) is not None]:
+            for held in [h for h in self._held.values() if self._claimant(h.flow, _sources(h)) is not None]:
                 self._release(held)
 
     def given_up(self) -> list[int]:
@@ -112,10 +112,10 @@ class RtspRoom:
 
     def _deliver(self, flow: Flow, receiver: Endpoint, message: RtpPackets | RtcpPacket) -> bool:
         """Hand a message to its session, if that is known."""
-        found = self._claimant(flow)
+        found = self._claimant(flow, _named(message))
         if found is None:
             return False
-        media, client, session = found
+        media, client = found
         self._carries(flow.uid, media.story)
         self.seen_as[flow.uid] = _end(flow, client)
         if isinstance(message, RtcpPacket):
@@ -124,18 +124,19 @@ class RtspRoom:
             media.take(message)
         return True
 
-    def _claimant(self, flow: Flow) -> tuple[RtpMedia, Endpoint, RtspSession | None] | None:
-        """Whose the data of a flow are: the newest session that asked for them."""
+    def _claimant(self, flow: Flow, named: set[int]) -> tuple[RtpMedia, Endpoint] | None:
+        """Whose the data of a flow are: the newest session that asked for them, or that has their source."""
         for session in reversed(self._sessions.values()):
             if session.media is None:
                 continue
             for client, server in ((flow.a, flow.b), (flow.b, flow.a)):
                 if (client.address, server.address) != (session.client.address, session.server.address):
                     continue
-                if any(client.port in _ports(t.client_ports) for t in session.transports):
-                    return session.media, session.client, session
+                asked = any(client.port in _ports(t.client_ports) for t in session.transports)
+                if asked or named & set(session.media.sources):
+                    return session.media, session.client
         orphan = self._orphan_of.get(flow.uid)
-        return (orphan.media, orphan.client, None) if orphan is not None else None
+        return (orphan.media, orphan.client) if orphan is not None else None
 
     def _release(self, held: _Held) -> None:
         del self._held[held.flow.uid]
@@ -166,7 +167,7 @@ class RtspRoom:
         return False
 
     def _orphan(self, held: _Held, client: Endpoint, server: Endpoint) -> _Orphan:
-        """The session of data that nobody asked for: one between these hosts that lacks them, or a new one."""
+        """The session of data that nobody asked for: one between these hosts, or a new one."""
         named = _sources(held)
         ends = client.address, server.address
         for orphan in self._orphans:
@@ -226,13 +227,16 @@ def _sources(held: _Held) -> set[int]:
     """SSRCs that a flow names."""
     found: set[int] = set()
     for _, message in held.items:
-        if isinstance(message, RtpPackets):
-            found |= set(np.unique(message.packets["ssrc"]).tolist())
-        else:
-            for name in ("ssrc", "source"):
-                value = message.fields.get(name)
-                found |= {value} if isinstance(value, int) else set()
+        found |= _named(message)
     return found
+
+
+def _named(message: RtpPackets | RtcpPacket) -> set[int]:
+    """SSRCs that a message names."""
+    if isinstance(message, RtpPackets):
+        return set(np.unique(message.packets["ssrc"]).tolist())
+    values = (message.fields.get(name) for name in ("ssrc", "source"))
+    return {value for value in values if isinstance(value, int)}
 
 
 def _tell_rtcp(story: Story, packet: RtcpPacket, *, from_client: bool) -> None:
@@ -280,4 +284,3 @@ def in_order(heard: Sequence[Heard]) -> list[Heard]:
                 found.append((at.frame, number, uid, block))
     found.sort(key=lambda h: h[:3])
     return found
-

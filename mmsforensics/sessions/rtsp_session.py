@@ -2,12 +2,13 @@
 
 Rules of this file:
 
-* a connection is one of Windows Media when a header, a session description or an ASF packet in its RTP says so;
-  what came before is then told. A session description without ASF, or `UNKNOWN_LIMIT` messages that say nothing,
-  make it another dialect of RTSP: no session, and its flow is let go;
+* a connection is one of Windows Media when a header, a session description or an ASF packet in its RTP says
+  so; what came before is then told. A session description without ASF, or `UNKNOWN_LIMIT` messages that say
+  nothing, make it another dialect of RTSP: no session, and its flow is let go;
 * a DESCRIBE for another URL, or behind a TEARDOWN, begins another session on the connection;
 * only DESCRIBE, SETUP and PLAY fail a session; a log or a keep-alive that is refused does not;
-* an end of stream with ``End-Of-Playlist-Entry`` is that of an entry, and the next is announced; each is one medium;
+* an end of stream with ``End-Of-Playlist-Entry`` is that of an entry, and the next is announced; each is one
+  medium;
 * over UDP the end of the control connection is not the end of the data.
 """
 
@@ -369,9 +370,7 @@ class RtspSession:
             )
         )
 
-    def _description(
-        self, data: bytes, pieces: list[NDArray[np.void]], at: At, *, announced: bool
-    ) -> None:
+    def _description(self, data: bytes, pieces: list[NDArray[np.void]], at: At, *, announced: bool) -> None:
         """Take a session description: that of the content, or of the next entry of a playlist."""
         sdp = parse_sdp(data)
         head = self._heads.get(at.direction)

@@ -50,7 +50,8 @@ TEMPLATES: dict[str, str] = {
     "RtspRequest": "{operation}: {method} {target} by {agent}",
     "RtspResponse": "{status} {reason} to {method}, {server}",
     "RtspChallenge": "server asks who it is: {schemes}",
-    "RtspDescription": "description of the content: header of {header_size} bytes, packets of {packet_size} bytes",
+    "RtspDescription": "description of the content: header of {header_size} bytes, "
+    "packets of {packet_size} bytes",
     "RtspBody": "{content_type}, {length} bytes",
     "RtspEndOfStream": "server: end of stream, {notice}",
     "RtpLoss": "{rtp_packets} RTP packets are missing, with them {packets} media packets at least",

@@ -318,7 +318,7 @@ def _is_rtp(data, start, n):
 
 @njit(cache=True, nogil=True)
 def _beside_wanted(flows, slots, flow):
-    """Whether the flow on the ports below these, where RTP has its place beside RTCP, is wanted [RFC 3550 11]."""
+    """Whether the flow on the ports below these, RTP's beside RTCP's [RFC 3550 11], is wanted."""
     if flow["a_port"] == 0 or flow["b_port"] == 0:
         return False
     a_port, b_port = np.uint64(flow["a_port"] - 1), np.uint64(flow["b_port"] - 1)
@@ -490,16 +490,13 @@ def track(
             continue
         start = np.int64(row["offset"]) - base + np.int64(row["payload"])
         if not tcp:
-            if _looks_like_mms_datagram(data, start, n, np.int64(row["payload_wire"])):
-                flow["state"] = WANTED
-                action[i] = DELIVER
-            elif _looks_like_asf_rtp(data, start, n) or (
-                _is_rtp(data, start, n) and _beside_wanted(flows, slots, flow)
-            ):
+            wanted = _looks_like_mms_datagram(data, start, n, np.int64(row["payload_wire"]))
+            rtp = _is_rtp(data, start, n)
+            if wanted or _looks_like_asf_rtp(data, start, n) or (rtp and _beside_wanted(flows, slots, flow)):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             else:
-                if _is_rtp(data, start, n):
+                if rtp:
                     action[i] = KEEP
                 flow["tries"] += 1
                 if flow["tries"] >= DATAGRAM_TRIES:
