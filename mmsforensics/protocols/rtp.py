@@ -22,7 +22,7 @@ from mmsforensics.streams import Datagrams, spans
 RTP_HEADER = 12
 """Fixed header [RFC 3550 5.1]."""
 
-SLICE = 256
+SLICE = 1024
 """Datagrams in a block at most, so that blocks of several flows can be put in the order of their frames."""
 
 WMS_CNAME = b"@WMS:7ff42e07-3c7c-4eb5-9c17-6bdd11ad90de"

@@ -437,10 +437,15 @@ class RtspSession:
             self.ended = True
 
     def close(self) -> None:
-        """Finish the media at the end of the connection; UDP data may follow it."""
-        if self.media is not None and not self.over_udp:
-            self.media.finish()
-            self.media.story.close_medium()
+        """Finish the media at the end of the connection.
+
+        UDP data may follow it; and where nobody said that it was over, another connection may go on.
+        """
+        if self.media is None or self.over_udp:
+            return
+        self.media.finish()
+        if self._over or self._story.entry_ended:
+            self._story.close_medium()
 
     @property
     def over_udp(self) -> bool:

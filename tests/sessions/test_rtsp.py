@@ -356,6 +356,37 @@ def test_probes_and_reports_are_no_media(movie, analyzed, tmp_path):
     assert of(case)["packets_missing"] == 0
 
 
+def two_sources(movie):
+    """The packets of a film sent alternately by two sources, as one stream in order of sending."""
+    packets = sent(movie)
+    sources = (SSRC, 0x0BADCAFE)
+    streams = [rtp_stream(packets[k::2], Payloading(), sequence=7 * k, ssrc=sources[k]) for k in (0, 1)]
+    apart = [[], []]
+    for k in (0, 1):
+        for packet in streams[k]:
+            if not apart[k] or apart[k][-1][-1][1] & 0x80:  # the marker ends an ASF packet
+                apart[k].append([])
+            apart[k][-1].append(packet)
+    order = [(k, apart[k][n]) for n in range(len(apart[0])) for k in (0, 1) if n < len(apart[k])]
+    return [packet for _, part in order for packet in part]
+
+
+@pytest.mark.parametrize("lower", ["tcp", "udp"])
+@pytest.mark.parametrize("late", [False, True], ids=["in order", "one late"])
+def test_packets_of_two_sources_are_one_medium(movie, analyzed, tmp_path, lower, late):
+    stream = two_sources(movie)
+    if lower == "tcp":
+        items = tcp_session(sdp(movie), stream)
+        path = write_conversation(tmp_path / "a.pcap", items, **ENDS)
+    else:
+        moved = [Datagram(MEDIA_AT + 22 * SPACING + 5, stream[20])] if late else []
+        frames = udp_session(sdp(movie), stream, skip=[20] if late else (), more=moved)
+        path = write_pcap(tmp_path / "a.pcap", frames)
+    case = analyzed(path)
+    assert faithful_files(case) == [truth(movie)]
+    sound(case)
+
+
 # --- what sessions do ------------------------------------------------------------------------------
 
 
@@ -510,6 +541,51 @@ def test_logs_reach_whoever_reads_documents(movie, analyzed, tmp_path, monkeypat
     assert document.request.header("content-type") == kind[1]
     assert any("LogPlay" in e["summary"] for e in rows(case, "events"))
     assert faithful_files(case) == [truth(movie)]
+
+
+def test_a_connection_goes_on_with_the_session_that_it_names(movie, analyzed, tmp_path):
+    """A player whose connection broke plays on: both connections are one viewing, one medium."""
+    stream = rtp_stream(sent(movie))
+    first = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in stream[:30]]
+    kept = stream[30:]
+    play = ("RTP-Info", f"url={URL}/video;seq=30;rtptime=0")
+    session = ("Session", "17268174590018475267")
+    second = [
+        ("c", request("PLAY", URL, 1, session, ("User-Agent", "WMPlayer/9.0.0.2833"))),
+        ("s", response(1, session, play)),
+        *(("s", interleaved(0, p)) for p in kept),
+        ("s", end_of_stream(101, len(stream))),
+        *closing(2),
+    ]
+    frames = frames_of(first, **ENDS)
+    later = frames[-1][1] + 10**9
+    frames += frames_of(second, client=(CLIENT, 40009), server=(SERVER, RTSP), start_ns=later)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
+    assert faithful_files(case) == [truth(movie)]
+    assert (of(case)["outcome"], of(case)["packets_missing"]) == ("completed", 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_captures_give_a_case_that_holds(movie, analyzed, tmp_path, seed):
+    """Frames lost, repeated, cut and with bytes changed: every byte recovered still leads to its frame."""
+    rng = random.Random(seed)
+    stream = rtp_stream(sent(movie), Payloading(several=True, locid=seed % 2 == 0))
+    items = tcp_session(sdp(movie), stream)
+    frames = udp_session(sdp(movie), stream) if seed % 3 else frames_of(items, **ENDS)
+    damaged = []
+    for frame, ts in frames:
+        fate = rng.random()
+        if fate < 0.05:
+            continue
+        if fate < 0.1:
+            frame = frame[: rng.randrange(60, len(frame) + 1)] if len(frame) > 60 else frame
+        elif fate < 0.15:
+            at = rng.randrange(42, len(frame))
+            frame = frame[:at] + bytes([rng.randrange(256)]) + frame[at + 1 :]
+        damaged += [(frame, ts)] * (2 if fate > 0.95 else 1)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", damaged))
+    assert len(rows(case, "sessions")) >= 1
+    sound(case)
 
 
 # --- tshark ----------------------------------------------------------------------------------------
