@@ -177,6 +177,17 @@ def count_missing(flags, location, state, found):
     return missing, n
 
 
+def _numbered(index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
+    """A run of missing packets; one beside packets whose numbers are not known has none either."""
+    unknown = UNKNOWN_LOCATION in (before, after)
+    row = run(index=index, before=before, after=after, packets=packets, frame=frame)
+    if unknown:
+        for name in ("before", "after", "first", "last"):
+            row[name] = UNKNOWN
+        row["inferred"] = 1
+    return row
+
+
 class Medium:
     """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
@@ -387,9 +398,7 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            self._uncounted.add(
-                run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
-            )
+            self._uncounted.add(_numbered(self.packets, last, location, hurt, frame))
         self.hurt += hurt
         self.hurt_since = 0
         self._open_hole = False
@@ -552,13 +561,7 @@ class Medium:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
         if self.hurt_since:
-            yield run(
-                index=self.packets,
-                before=last,
-                after=UNKNOWN,
-                packets=self.hurt_since,
-                frame=self._hole_frame,
-            )
+            yield _numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
         if unseen:
             last += self.hurt_since
             rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)

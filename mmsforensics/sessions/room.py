@@ -110,7 +110,11 @@ class SessionRoom:
     def given_up(self) -> list[int]:
         """Flows that turned out to be nothing known since the last call."""
         given_up, self._given_up = self._given_up, []
-        return given_up + self._rtsp.given_up()
+        strangers = self._rtsp.given_up()
+        for uid in strangers:
+            self._forget(uid)
+            self._readers.pop(uid, None)
+        return given_up + strangers
 
     def _report(self, watch: FlowWatch) -> None:
         """Hand on what is odd about a flow's traffic."""

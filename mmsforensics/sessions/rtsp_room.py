@@ -29,6 +29,9 @@ UDP = 17
 HELD_LIMIT = 4 << 20
 """Bytes of RTP held for a SETUP that comes later; beyond it they are taken for a session of their own."""
 
+HELD_AT_ALL = 64 << 20
+"""Bytes held of all flows."""
+
 NewStory = Callable[[Endpoint, Endpoint, int], Story]
 
 
@@ -62,6 +65,7 @@ class RtspRoom:
         self._orphan_of: dict[int, _Orphan] = {}
         self._held: dict[int, _Held] = {}
         self._given_up: list[int] = []
+        self._strangers: set[int] = set()
         self.seen_as: dict[int, Endpoint] = {}
         """Client of each UDP flow that a session was found for."""
 
@@ -82,7 +86,8 @@ class RtspRoom:
     def heard(self, uid: int) -> None:
         """Take note that a connection has spoken: what waits may have found its session."""
         session = self._sessions[uid]
-        if session.stranger:
+        if session.stranger and uid not in self._strangers:
+            self._strangers.add(uid)
             self._given_up.append(uid)
         if session.media is None:
             return
@@ -106,9 +111,11 @@ class RtspRoom:
             return
         held = self._held.setdefault(flow.uid, _Held(flow))
         held.items.append((receiver, message))
-        held.size += len(message.data) if isinstance(message, RtpPackets) else 64
+        held.size += int(message.packets["size"].sum()) if isinstance(message, RtpPackets) else 64
         if held.size > HELD_LIMIT:
             self._adopt(held)
+        elif sum(h.size for h in self._held.values()) > HELD_AT_ALL:
+            self._adopt(max(self._held.values(), key=lambda h: h.size))
 
     def _deliver(self, flow: Flow, receiver: Endpoint, message: RtpPackets | RtcpPacket) -> bool:
         """Hand a message to its session, if that is known."""

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 UNKNOWN_LIMIT = 64
 """Messages of a connection heard before it is another dialect's; players show themselves in the first."""
 
+UNKNOWN_BYTES = 4 << 20
+"""Bytes of bodies and interleaved packets heard before it is: the first seconds of media."""
+
 KEPT_REQUESTS = 256
 """Requests remembered while their responses are outstanding."""
 
@@ -94,6 +97,7 @@ class RtspSession:
         """What SETUP agreed on for the session at hand."""
         self.session_id = ""
         self._unheard: list[Message] = []
+        self._unheard_bytes = 0
         self._requests: dict[tuple[Direction, int], Request] = {}
         self._heads: dict[Direction, Request | Response] = {}
         self._bodies: dict[Direction, tuple[DocumentBody, list[NDArray[np.void]]]] = {}
@@ -115,8 +119,11 @@ class RtspSession:
             return
         if self.story is None and not self._shows(message):
             self._unheard.append(message)
+            self._unheard_bytes += len(message.data) if isinstance(message, Body | RtpPackets) else 0
             self.ended |= isinstance(message, StreamEnd) and message.at.direction == "server"
             self.stranger = self._is_stranger()
+            if self.stranger:
+                self._unheard.clear()
             return
         if self.story is None:
             if isinstance(message, Request | Response):
@@ -142,7 +149,7 @@ class RtspSession:
 
     def _is_stranger(self) -> bool:
         """Whether what was heard is another dialect's: described otherwise, or silent for too long."""
-        if len(self._unheard) > UNKNOWN_LIMIT:
+        if len(self._unheard) > UNKNOWN_LIMIT or self._unheard_bytes > UNKNOWN_BYTES:
             return True
         described = False
         for message in self._unheard:
@@ -165,6 +172,7 @@ class RtspSession:
             self.stories.append(media.story)
         self.media = media
         self.transports, self._over = [], False
+        self._roles, self._sdp = {}, None
 
     def _hear(self, message: Message) -> None:
         match message:

@@ -447,10 +447,11 @@ def test_an_announced_entry_over_udp_begins_where_it_says(movie, tune, analyzed,
     assert [m["complete"] for m in rows(case, "media", kind="faithful")] == [True, True]
 
 
-def test_a_pause_and_a_seek_go_on_with_the_same_medium(movie, analyzed, tmp_path):
+@pytest.mark.parametrize("locid", [True, False], ids=["numbered", "by send time"])
+def test_a_pause_and_a_seek_go_on_with_the_same_medium(movie, analyzed, tmp_path, locid):
     packets = sent(movie)
-    first = rtp_stream(packets[:10], Payloading(locid=True))
-    second = rtp_stream(packets[5:], Payloading(locid=True), sequence=30000)
+    first = rtp_stream(packets[:10], Payloading(locid=locid))
+    second = rtp_stream(packets[5:], Payloading(locid=locid), sequence=30000)
     play = [("Range", "npt=1.000-"), ("RTP-Info", f"url={URL}/video;seq=30000;rtptime=0")]
     items = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in first]
     items += [("c", request("PAUSE", URL, 4)), ("s", response(4))]
@@ -462,6 +463,8 @@ def test_a_pause_and_a_seek_go_on_with_the_same_medium(movie, analyzed, tmp_path
     assert faithful_files(case) == [whole]
     session = of(case)
     assert (session["outcome"], session["packets_missing"]) == ("completed", 0)
+    (playable,) = rows(case, "media", kind="playable")
+    assert playable["packets"] == len(movie.packets)  # those sent twice are in it once
     told = [e["summary"].split(":")[0] for e in rows(case, "events") if e["event"] == "RtspRequest"]
     assert told == ["Describe", "SelectStream", "Play", "Pause", "Play", "EndOfStream", "Teardown"]
 
