@@ -40,6 +40,8 @@ class Source:
     duplicates: int = 0
     """Packets that came again."""
     received: int = 0
+    first: int = -1
+    """Number of the first packet that came."""
 
 
 class RtpOrder:
@@ -62,9 +64,20 @@ class RtpOrder:
         if source.next is None or source.highest < 0:
             source.next = source.highest = sequence + 65536
             return
+        if not self.overtaken(ssrc, sequence):
+            source.next = source.highest = source.highest + _step(sequence, source.highest)
+
+    def overtaken(self, ssrc: int, sequence: int) -> bool:
+        """Whether the packet that is said to come next has come already, before the word."""
+        source = self.sources.get(ssrc)
+        if source is None or source.next is None or source.highest < 0 or not source.received:
+            return False
         told = source.highest + _step(sequence, source.highest)
-        if not source.next - source.received <= told <= source.next:  # else the packets overtook the word
-            source.next = source.highest = told
+        return source.next - source.received <= told <= source.next
+
+    def begins_with(self, ssrc: int, sequence: int) -> bool:
+        """Whether a sequence number is that of the first packet of a source that came."""
+        return self.sources[ssrc].first % 65536 == sequence
 
     def feed(self, block: RtpPackets) -> RtpBytes:
         """Take packets; returns those that are in order."""
@@ -74,6 +87,7 @@ class RtpOrder:
             mine = np.flatnonzero(rows["ssrc"] == ssrc)
             source = self.sources.setdefault(ssrc, Source())
             number[mine] = _continued(source, rows["sequence"][mine])
+            source.first = int(number[mine[0]]) if source.first < 0 else source.first
             source.received += len(mine)
         pieces = block.pieces
         if block.base:

@@ -207,6 +207,7 @@ class Medium:
         "_salvaged",
         "_salvaged_count",
         "_session",
+        "_start_unknown",
         "_uncounted",
         "_waiting",
         "_writer",
@@ -265,6 +266,7 @@ class Medium:
         self._first_location = -1
         self._datagrams = False
         self._inexact = False  # whether more may be missing than is counted
+        self._start_unknown = False  # whether packets before the first one may be
         self.numbered = False
         """Whether the transport numbers what carries the packets (RTP); then `lost` tells what is missing."""
 
@@ -293,9 +295,9 @@ class Medium:
         self._inexact |= not exact
         self._begins_with_loss()
 
-    def start_unknown(self) -> None:
-        """Take note that packets before the first one may be missing, and nothing tells."""
-        self._inexact = True
+    def start_unknown(self, *, unknown: bool = True) -> None:
+        """Take note that packets before the first one may be missing, and nothing tells; or that none is."""
+        self._start_unknown = unknown
 
     def end_unknown(self) -> None:
         """Take note that packets behind the last one may be missing, and nothing tells."""
@@ -533,8 +535,9 @@ class Medium:
         else:
             never_sent = 0
         told = ended and not self.bare and not self.rejected and not unseen
-        complete = told and not missing and not self._open_hole and not self._inexact
-        bounded = told and (self._reaches_end or not self._open_hole) and not self._inexact
+        exact = not (self._inexact or self._start_unknown)
+        complete = told and exact and not missing and not self._open_hole
+        bounded = told and exact and (self._reaches_end or not self._open_hole)
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         loss = losses.rows(self._last_runs(unseen if ended else 0))
@@ -572,7 +575,7 @@ class Medium:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
         if self.numbered:
-            if not (missing or self._open_hole or self._inexact):
+            if not (missing or self._open_hole or self._inexact or self._start_unknown):
                 yield Reason("all RTP packets seen", REASONS["all RTP packets seen"])
         elif not self._by_sequence:
             yield Reason("packets not counted", REASONS["packets not counted"])
@@ -598,7 +601,7 @@ class Medium:
             text = f"a live stream, joined at packet {self._first_location}"
             yield Reason("joined a live stream", text, self._first_location)
         elif self._first_location == UNKNOWN_LOCATION:
-            if self._inexact:
+            if self._inexact or self._start_unknown:
                 yield Reason("more may be missing", REASONS["more may be missing"])
         elif self._first_location:
             yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)

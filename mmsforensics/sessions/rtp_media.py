@@ -14,7 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,6 @@ class RtpMedia:
         """SSRCs of retransmission streams, which probes carry."""
         self._order = RtpOrder()
         self._assembler = AsfAssembler()
-        self._ignored: set[int] = set()
         self._counts = _Counts()
         self._switch: _Switch | None = None
         self._end: dict[int, int] = {}
@@ -88,20 +87,11 @@ class RtpMedia:
 
     def take(self, block: RtpPackets) -> None:
         """Take RTP packets."""
-        rows = block.packets
         keep = self._media_rows(block)
+        if not keep.any():
+            return
         if not keep.all():
-            if not keep.any():
-                return
-            rows = rows[keep]
-            block = RtpPackets(
-                at=block.at,
-                packets=rows,
-                data=block.data,
-                base=block.base,
-                pieces=block.pieces,
-                reliable=block.reliable,
-            )
+            block = replace(block, packets=block.packets[keep])
         self.story.datagrams |= not block.reliable
         self._last_at = block.at
         self._hand_on(self._order.feed(block), reliable=block.reliable)
@@ -109,6 +99,11 @@ class RtpMedia:
     def plays(self, starts: dict[int, int]) -> None:
         """Take note that a play begins; `starts` gives the sequence number of a source's first packet."""
         for ssrc, sequence in starts.items():
+            if self._order.overtaken(ssrc, sequence):
+                self._told_start.add(ssrc)
+                if self.story.medium is not None and self._order.begins_with(ssrc, sequence):
+                    self.story.medium.start_unknown(unknown=False)
+                continue
             if ssrc in self._order.sources and self._order.sources[ssrc].received:
                 self._flush(final=True)
             if len(self._order.sources) < KNOWN_SOURCES:

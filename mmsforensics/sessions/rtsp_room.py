@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -280,14 +280,6 @@ def in_order(heard: Sequence[Heard]) -> list[Heard]:
                     frame=int(first["frame"]),
                     ts=int(first["ts"]),
                 )
-                block = RtpPackets(
-                    at=at,
-                    packets=part,
-                    data=message.data,
-                    base=message.base,
-                    pieces=message.pieces,
-                    reliable=message.reliable,
-                )
-                found.append((at.frame, number, uid, block))
+                found.append((at.frame, number, uid, replace(message, at=at, packets=part)))
     found.sort(key=lambda h: h[:3])
     return found

@@ -440,7 +440,8 @@ class RtspSession:
             self._story.tell(f"Rtcp{packet.kind.replace(' ', '')}", packet.at, packet.fields)
 
     def _stream_end(self, message: StreamEnd) -> None:
-        self._story.anomaly(message)
+        if message.at.frame:  # else nothing of that direction was captured
+            self._story.anomaly(message)
         if message.at.direction == "server":
             self.ended = True
 

@@ -330,6 +330,21 @@ def test_data_seen_before_their_setup_is_known(movie, analyzed, tmp_path):
     assert faithful_files(case) == [truth(movie)]
 
 
+def test_packets_may_overtake_the_word_that_they_come(movie, analyzed, tmp_path):
+    """The first datagrams come before the answer to PLAY, inside an ASF packet."""
+    stream = rtp_stream(sent(movie), sequence=65534)
+    frames = udp_session(sdp(movie), stream, sequence=65534)
+    play = next(ts for frame, ts in frames if b"RTP-Info" in frame and b"200 OK" in frame)
+    first = [i for i, (frame, _) in enumerate(frames) if frame[23] == 17][:4]
+    early = [
+        (frame, play - 10 + first.index(i)) if i in first else (frame, ts)
+        for i, (frame, ts) in enumerate(frames)
+    ]
+    case = udp_case(analyzed, tmp_path, sorted(early, key=lambda f: f[1]))
+    assert faithful_files(case) == [truth(movie)]
+    assert rows(case, "media", kind="faithful")[0]["verdict"] == "complete"
+
+
 def test_probes_and_reports_are_no_media(movie, analyzed, tmp_path):
     rng = random.Random(5)
     sizes = (1454, 1455, 1456)
