@@ -298,6 +298,9 @@ def test_loss_is_told_and_costs_what_it_hurts(movie, analyzed, tmp_path):
     missing = [(r["first_packet"], r["last_packet"]) for r in rows(case, "loss")]
     assert set(missing) == {(3, 3), (9, 9), (20, 20)}
     assert events(case).count("RtpLoss") == 3
+    hurt = {r["first_packet"]: r["packets_hurt"] for r in rows(case, "loss")}
+    assert hurt == {3: 1, 9: 1, 20: 1}  # something of each was seen
+    assert sum({r["run"]: r["payloads_recovered"] for r in rows(case, "loss")}.values()) > 0
     sound(case)
 
 
