@@ -172,7 +172,7 @@ TABLES: dict[str, Table] = {
             "Windows Media sessions: one viewing, whatever carried it.",
             ("session_id", "string", "", "identifier in this case"),
             ("community_id", "string", "", "Community ID v1 of the flow that carried the control messages"),
-            ("transport", "string", "", "mmst, mmsu, mmsh, push, http, msb or msbd"),
+            ("transport", "string", "", "mmst, mmsu, mmsh, rtsp, push, http, msb or msbd"),
             ("client_ip", "string", "", "address of the player"),
             ("client_port", "uint16", "", "port of the player"),
             ("server_ip", "string", "", "address of the server"),
@@ -240,7 +240,7 @@ TABLES: dict[str, Table] = {
             ("session_ids", "list<string>", "", "sessions that it carried"),
             ("community_id", "string", "", "Community ID v1"),
             ("protocol", "string", "", "tcp or udp"),
-            ("recognised_as", "string", "", "mms, http, msb, msbd or unknown; told by content"),
+            ("recognised_as", "string", "", "mms, http, rtsp, msb, msbd or unknown; told by content"),
             (
                 "client_ip",
                 "string",
@@ -452,7 +452,7 @@ TABLES: dict[str, Table] = {
                 "string",
                 "",
                 "captured, padding, repaired or index; restored: computed from parity (table restored); "
-                "decoded: of a header that came as text",
+                "decoded: of a header that came as text; with a frame: as base64, three bytes in four characters",
             ),
         ),
         _table(

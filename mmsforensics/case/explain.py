@@ -92,6 +92,7 @@ def _cut(row: dict[str, object], start: int, stop: int) -> Origin:
     at, length = int(str(row["file_offset"])), int(str(row["length"]))
     lead = max(start - at, 0)
     frame_offset = row["frame_offset"]
+    inside = lead // 3 * 4 if row["kind"] == "decoded" else lead
     return Origin(
         media_id=str(row["media_id"]),
         file_offset=at + lead,
@@ -99,7 +100,7 @@ def _cut(row: dict[str, object], start: int, stop: int) -> Origin:
         kind=str(row["kind"]),
         capture_id=str(row["capture_id"]) if row["capture_id"] is not None else None,
         frame=int(str(row["frame"])) if row["frame"] is not None else None,
-        frame_offset=int(str(frame_offset)) + lead if frame_offset is not None else None,
+        frame_offset=int(str(frame_offset)) + inside if frame_offset is not None else None,
     )
 
 

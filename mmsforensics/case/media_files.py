@@ -270,7 +270,8 @@ class MediumFile:
         self._playable_origins.remove()
         self._missing = summary.packets_missing
         self.late_header = summary.late_header
-        if self._keep is not None and summary.packets and self.kind == "faithful":
+        numbered = any(batch["location"][0] != UNKNOWN_LOCATION for batch in self._packets.batches())
+        if self._keep is not None and numbered and self.kind == "faithful":  # else nothing to compare by
             path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
             self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
         if self._lending is not None:

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, PlayableFacts, PlayableResult, needs_playable, write_playable
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import PROVENANCE, Origin
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _KIND = np.array(
     [Origin.CAPTURED, Origin.REPAIRED, Origin.REPAIRED, Origin.PADDING, Origin.INDEX], dtype=np.uint8
 )
+
+
+DECODED = int(Origin.DECODED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +96,16 @@ def make_playable(
         return Made(("packet size unknown: nothing can be repaired",))
     locations = unwrapped(np.ascontiguousarray(packets["location"]).astype(np.int64))
     sizes = np.ascontiguousarray(packets["size"]).astype(np.int64)
+    known = not (locations == UNKNOWN_LOCATION).any()
+    send = np.ascontiguousarray(packets["send_time_ms"]).astype(np.int64)
     facts = PlayableFacts(
         count=len(packets),
         file_size=faithful_size,
         padded=bool((sizes == header.packet_size).all()),
-        ordered=bool((np.diff(locations) > 0).all()),
+        ordered=bool((np.diff(locations) > 0).all() if known else (np.diff(send) >= 0).all()),
         has_tail=faithful_size > len(header_bytes) + len(packets) * header.packet_size,
     )
     reasons = (*because, *needs_playable(header, header_bytes, facts))
-    send = np.ascontiguousarray(packets["send_time_ms"]).astype(np.int64)
     if salvaged is not None:
         number = -(-(faithful_size - len(header_bytes)) // header.packet_size)
         found = _Packets(locations, send, sizes)
@@ -234,12 +239,32 @@ def presentation_order(
     A packet sent again has the same LocationId and send time. Of such, the copy with the lowest rank is
     taken, the one with most bytes: a thinned one has fewer [MS-MMSP 3.2.5.11.1].
     """
+    if (locations == UNKNOWN_LOCATION).any():
+        locations = by_send_time(send)
     if (np.diff(locations) > 0).all():
         return np.arange(len(locations), dtype=np.int64)
     order = np.lexsort((rank, send, locations))
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = (np.diff(locations[order]) != 0) | (np.diff(send[order]) != 0)
     return order[first]
+
+
+def by_send_time(send: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers for packets without LocationIds (RTP need not have them), by send time.
+
+    Send times never fall within a play. Of several packets with one send time the first of one play is the
+    first of another.
+    """
+    n = np.arange(len(send), dtype=np.int64)
+    begins = np.ones(len(send), dtype=np.bool_)
+    begins[1:] = np.diff(send) != 0
+    among = n - np.maximum.accumulate(np.where(begins, n, 0))
+    order = np.lexsort((among, send))
+    new = np.ones(len(order), dtype=np.int64)
+    new[1:] = (np.diff(send[order]) != 0) | (np.diff(among[order]) != 0)
+    numbers = np.empty(len(send), dtype=np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers
 
 
 def composed(edits: NDArray[np.void], origins: NDArray[np.void]) -> NDArray[np.void]:
@@ -295,6 +320,8 @@ def _compose(to, length, source, kind, origins, starts, out):
                     row = out[n]
                     row["file_offset"], row["length"] = here, take
                     row["frame"], row["kind"] = origin["frame"], origin["kind"]
+                    if origin["kind"] == DECODED:
+                        skip = skip // 3 * 4
                     row["frame_offset"] = origin["frame_offset"] + skip if origin["frame"] else 0
                 n += 1
                 at, here, left = at + take, here + take, left - take

@@ -1,12 +1,15 @@
 """Recovered files made a second time, from the evidence and the table `provenance` alone.
 
 No protocol is decoded here: what a row says is copied from the frame it names, so that a mistake of a
-decoder, of a table or of a file shows as bytes that differ. Packets that parity gave are computed again.
+decoder, of a table or of a file shows as bytes that differ. Packets that parity gave are computed again, and
+base64 is taken off where a row says so.
 """
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,8 @@ ROWS_AT_ONCE = 1 << 15
 """Rows of provenance rebuilt at once: some 40 MiB where each is a full frame."""
 
 NOT_THERE = -1
+
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def _rebuilt(
                 raise CaseError(f"provenance does not cover the file without hole behind byte {done}")
             here = np.frombuffer(file.read(part.end - done), dtype=np.uint8)
             out = np.zeros(part.end - done, dtype=np.uint8)
-            _from_frames(part, at, frames, out)
+            _from_frames(part, at, frames, out, here)
             for i in np.flatnonzero(part.capture == NOT_THERE).tolist():
                 if part.kind[i] == "padding":
                     padding += int(part.length[i])
@@ -160,11 +165,20 @@ def _restored(
 
 
 def _from_frames(
-    part: Stretch, at: NDArray[np.int64], frames: EvidenceFrames, out: NDArray[np.uint8]
+    part: Stretch,
+    at: NDArray[np.int64],
+    frames: EvidenceFrames,
+    out: NDArray[np.uint8],
+    expected: NDArray[np.uint8],
 ) -> None:
     for number, capture_id in enumerate(part.captures):
         capture = frames.capture(capture_id)
         mine = np.flatnonzero(part.capture == number)
+        text = [i for i in mine.tolist() if part.kind[i] == "decoded"]
+        for i in text:
+            here = capture.frame(int(part.frame[i])).tobytes()
+            out[at[i] : at[i] + part.length[i]] = _decoded(part, i, here, expected)
+        mine = np.setdiff1d(mine, text)
         if not len(mine):
             continue
         numbers = part.frame[mine]
@@ -186,6 +200,21 @@ def _from_frames(
                 f"byte {part.file_offset[bad]} is said to be in frame {part.frame[bad]} of {capture_id} at "
                 f"offset {part.frame_offset[bad]}, {part.length[bad]} bytes: that frame does not hold them"
             )
+
+
+def _decoded(part: Stretch, i: int, frame: bytes, expected: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes of row `i`, decoded from the base64 text in its frame.
+
+    A row of a playable copy may begin inside the three bytes of four characters: of the three ways to begin
+    the one is taken that gives the `expected` bytes, if there is one.
+    """
+    length, at = int(part.length[i]), int(part.frame_offset[i])
+    wanted = expected[part.file_offset[i] - part.file_offset[0] :][:length].tobytes()
+    found_text = _BASE64.match(frame, at, at + (length + 4) // 3 * 4)
+    text = found_text[0] if found_text is not None else b""
+    decoded = binascii.a2b_base64(text[: len(text) // 4 * 4])
+    found = next((decoded[k:][:length] for k in range(3) if decoded[k:][:length] == wanted), decoded[:length])
+    return np.frombuffer(found.ljust(length, b"\0"), dtype=np.uint8)
 
 
 def _compare(part: Stretch, here: NDArray[np.uint8], out: NDArray[np.uint8], base: int) -> None:

@@ -156,7 +156,8 @@ def _tell_origin(origin: Origin) -> None:
     if origin.frame is None:
         click.echo(f"{where}: {origin.kind}; no frame holds them")
     else:
-        end = (origin.frame_offset or 0) + origin.length - 1
+        size = -(-origin.length // 3) * 4 if origin.kind == "decoded" else origin.length
+        end = (origin.frame_offset or 0) + size - 1
         click.echo(
             f"{where}: {origin.kind}, {origin.capture_id} frame {origin.frame} "
             f"bytes {origin.frame_offset} to {end}"

@@ -23,12 +23,15 @@ from mmsforensics.protocols.messages import (
     Overlap,
     Request,
     Response,
+    RtcpPacket,
+    RtpPackets,
     StreamEnd,
     WmspPacket,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing, find_pushed
 from mmsforensics.protocols.mms import MmsStreamDecoder
 from mmsforensics.protocols.mms_datagrams import decode_datagrams
+from mmsforensics.protocols.rtsp import RtspDecoder, find_interleaved
 from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
@@ -53,6 +56,9 @@ __all__ = [
     "Protocol",
     "Request",
     "Response",
+    "RtcpPacket",
+    "RtpPackets",
+    "RtspDecoder",
     "StreamEnd",
     "WmspDecoder",
     "WmspPacket",
@@ -61,5 +67,6 @@ __all__ = [
     "find_asf_packets",
     "find_data_packets",
     "find_framing",
+    "find_interleaved",
     "find_pushed",
 ]

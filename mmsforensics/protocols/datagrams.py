@@ -16,6 +16,7 @@ from mmsforensics.protocols.detect import Protocol
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.protocols.msb import BASE, HEADER, MsbDatagrams, is_msb, is_msbd
+from mmsforensics.protocols.rtp import RtpDatagrams, look_like_rtp
 from mmsforensics.streams import Datagrams
 
 
@@ -40,6 +41,8 @@ def recognise_datagrams(datagrams: Datagrams, *, multicast: bool = False) -> Pro
         return Protocol.MSBD
     if is_msb(datagrams, multicast=multicast):
         return Protocol.MSB
+    if look_like_rtp(datagrams):
+        return Protocol.RTSP
     return Protocol.MMS
 
 
@@ -47,5 +50,6 @@ DATAGRAM_DECODERS: dict[Protocol, Callable[[], DatagramDecoder]] = {
     Protocol.MMS: MmsDatagrams,
     Protocol.MSB: MsbDatagrams,
     Protocol.MSBD: partial(MsbDatagrams, BASE + HEADER),
+    Protocol.RTSP: RtpDatagrams,
 }
 """How the decoder of a protocol is made."""

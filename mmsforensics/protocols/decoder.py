@@ -10,6 +10,7 @@ from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import MmsStreamDecoder
 from mmsforensics.protocols.msbd import MsbdDecoder
+from mmsforensics.protocols.rtsp import RtspDecoder
 from mmsforensics.streams import Conflict, Gap, Run
 
 Ending = Literal["fin", "reset", "capture ended"]
@@ -69,6 +70,7 @@ DECODERS: dict[Spoken, Callable[..., Decoder]] = {
     Spoken.MMS: MmsDecoder,
     Spoken.HTTP: HttpDecoder,
     Spoken.MSBD: MsbdDecoder,
+    Spoken.RTSP: RtspDecoder,
 }
 """How the decoder of a protocol is made: ``(*, client_from_start, server_from_start)``, whether the SYN of
 that direction was captured."""

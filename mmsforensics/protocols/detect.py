@@ -6,6 +6,10 @@ import re
 from enum import Enum
 
 HTTP_REQUEST = re.compile(rb"[A-Za-z]{3,16} [^\r\n]{1,16384}? HTTP/1\.[0-9]\r?\n")
+RTSP_MESSAGE = re.compile(
+    rb"(?:^|\n)(?:RTSP/[0-9]\.[0-9] [0-9]{3}|[A-Z_]{3,20} [^\r\n ]{1,16384} RTSP/[0-9]\.[0-9]\r?\n)"
+)
+_RTSP_ANYWHERE = re.compile(rb"RTSP/1\.0 [0-9]{3} |[A-Z_]{3,20} rtspt?u?://[^\r\n ]{1,16384} RTSP/1\.0\r\n")
 HTTP_RESPONSE = re.compile(rb"HTTP/1\.[0-9] [0-9]{3}")
 
 MMS_SEAL = b"MMS "
@@ -22,6 +26,7 @@ class Protocol(Enum):
     HTTP = "http"
     MSB = "msb"
     MSBD = "msbd"
+    RTSP = "rtsp"
 
 
 def detect(first: bytes) -> Protocol | None:
@@ -41,7 +46,16 @@ def detect(first: bytes) -> Protocol | None:
         at = first.find(MMS_SESSION_ID, at + 1)
     if _has_msbd_base(first):
         return Protocol.MSBD
-    return Protocol.HTTP if says_request(first) is not None else None
+    if says_request(first) is not None:
+        return Protocol.HTTP
+    return Protocol.RTSP if _holds_rtsp(first) else None
+
+
+def _holds_rtsp(first: bytes) -> bool:
+    """Whether an RTSP message begins at a line, or behind an interleaved packet [RFC 2326 10.12]."""
+    if b"RTSP/" not in first:
+        return False
+    return RTSP_MESSAGE.search(first) is not None or _RTSP_ANYWHERE.search(first) is not None
 
 
 def _has_msbd_base(first: bytes) -> bool:

@@ -121,7 +121,7 @@ class CutPacket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """An HTTP request."""
+    """A request of HTTP, or of RTSP in either direction."""
 
     at: At
     method: str
@@ -129,7 +129,7 @@ class Request:
     version: str
     headers: tuple[tuple[str, str], ...]
     number: int
-    """Running number on the connection, from 0."""
+    """HTTP: running number on the connection, from 0. RTSP: its CSeq, -1 where it has none."""
 
     def header(self, name: str) -> str:
         """All values of a header, joined by ``, ``; empty when it is absent."""
@@ -138,7 +138,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An HTTP response."""
+    """A response of HTTP or RTSP."""
 
     at: At
     version: str
@@ -146,7 +146,7 @@ class Response:
     reason: str
     headers: tuple[tuple[str, str], ...]
     number: int
-    """Running number on the connection, from 0: the number of its request."""
+    """The number of its request."""
 
     def header(self, name: str) -> str:
         """All values of a header, joined by ``, ``; empty when it is absent."""
@@ -179,6 +179,56 @@ class BodyEnd:
     """Whether the framing says that this is the whole body, and no byte of it is missing."""
     ended: bool
     """Whether the framing says that this is the whole body: it was sent, holes are the capture's."""
+
+
+RTP_PACKET = np.dtype(
+    [
+        ("start", "i8"),  # position of the RTP header in the block's `data`
+        ("ts", "i8"),  # time stamp of the frame that completed the packet, ns
+        ("frame", "i8"),  # that frame
+        ("first_frame", "i8"),  # the frame with the first byte of the packet
+        ("size", "u4"),  # bytes captured, from the RTP header on, padding taken off
+        ("wire", "u4"),  # bytes sent; more than `size` where a hole or the snapshot length cut the packet
+        ("timestamp", "u4"),
+        ("ssrc", "u4"),
+        ("sequence", "u2"),
+        ("header", "u2"),  # bytes before the RTP payload: fixed header, CSRC list, extension
+        ("payload_type", "u1"),
+        ("marker", "u1"),
+        ("channel", "u1"),  # of an interleaved packet [RFC 2326 10.12], else 0
+        ("spare", "u1"),  # unused, keeps the row a multiple of 8 bytes
+    ],
+    align=True,
+)
+"""An RTP packet as its header describes it [RFC 3550 5.1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtpPackets:
+    """Consecutive RTP packets of one direction of a flow, of any sources."""
+
+    at: At
+    packets: NDArray[np.void]
+    """Dtype `RTP_PACKET`, not empty."""
+    data: NDArray[np.uint8]
+    """Where the packets lie."""
+    base: int
+    """Offset of ``data[0]`` in the coordinates of `pieces`."""
+    pieces: NDArray[np.void]
+    """Dtype `PIECE`."""
+    reliable: bool
+    """False for datagrams: only sequence numbers tell their order and what is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtcpPacket:
+    """One packet of a compound RTCP packet [RFC 3550 6, RFC 4585 6]."""
+
+    at: At
+    kind: str
+    """Its name: ``SenderReport``, ``ReceiverReport``, ``SourceDescription``, ``Bye``, ``Nack``,
+    ``PayloadFeedback``, or ``RTCP`` and the packet type."""
+    fields: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +333,8 @@ Message = (
     | MsbPackets
     | MsbBeacon
     | MsbdMessage
+    | RtpPackets
+    | RtcpPacket
     | Hole
     | Overlap
     | Malformed

@@ -18,11 +18,13 @@ from mmsforensics.protocols import (
     find_asf_packets,
     find_data_packets,
     find_framing,
+    find_interleaved,
     find_pushed,
 )
 from mmsforensics.protocols.detect import says_request
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.msbd import said_by_client
+from mmsforensics.protocols.rtsp import says_client
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
@@ -206,7 +208,9 @@ class Connection:
             if find_pushed(data) >= 0:  # here the client sends
                 self._client = side
                 return Protocol.HTTP
-            if find_data_packets(data) >= 0:
+            if find_interleaved(data) >= 0:
+                found = Protocol.RTSP
+            elif find_data_packets(data) >= 0:
                 found = Protocol.MMS
             elif find_framing(data) is not None or find_asf_packets(data) is not None:
                 found = Protocol.HTTP
@@ -240,6 +244,8 @@ def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
         return says_request(first)
     if protocol is Protocol.MSBD:
         return said_by_client(first)
+    if protocol is Protocol.RTSP:
+        return says_client(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

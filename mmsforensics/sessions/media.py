@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
-from mmsforensics.protocols.messages import DATA_PACKET
+from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import (
     PROVENANCE,
@@ -63,7 +63,7 @@ BEGUN, SPARSE = 1, 2
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces", "source")
+    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "origins", "pieces", "source")
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
@@ -71,6 +71,8 @@ class HeaderParts:
         self._last = -1  # LocationId of the last fragment, once it is known
         self.data = b""
         self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
+        self.origins: NDArray[np.void] | None = None
+        """Dtype PROVENANCE, of a header that came as text; else `pieces` tell."""
         self.done = False
         self.source = ""  # what else than the stream it came with
 
@@ -79,6 +81,13 @@ class HeaderParts:
         """A header that a document gave, whole."""
         parts = cls()
         parts.data, parts.source, parts.done = header, source, True
+        return parts
+
+    @classmethod
+    def of_text(cls, data: bytes, origins: NDArray[np.void]) -> HeaderParts:
+        """A whole header that came as text: in a session description, in a station file."""
+        parts = cls()
+        parts.data, parts.origins, parts.done = data, origins, True
         return parts
 
     @property
@@ -195,6 +204,17 @@ def count_missing(flags, location, state, found):
     return missing, n
 
 
+def _numbered(index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
+    """A run of missing packets; one beside packets whose numbers are not known has none either."""
+    unknown = UNKNOWN_LOCATION in (before, after)
+    row = run(index=index, before=before, after=after, packets=packets, frame=frame)
+    if unknown:
+        for name in ("before", "after", "first", "last"):
+            row[name] = UNKNOWN
+        row["inferred"] = 1
+    return row
+
+
 class Medium:
     """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
@@ -209,6 +229,7 @@ class Medium:
         "_hole_frame",
         "_holes",
         "_incarnation",
+        "_inexact",
         "_last",
         "_lost_end",
         "_next_sequence",
@@ -221,12 +242,15 @@ class Medium:
         "_settling",
         "_skipped",
         "_sparse",
+        "_start_unknown",
         "_uncounted",
         "_waiting",
         "_writer",
         "bytes",
+        "carrier_counts",
         "header",
         "header_bytes",
+        "header_origins",
         "header_pieces",
         "hurt",
         "hurt_since",
@@ -258,6 +282,7 @@ class Medium:
         self.name = name
         self.header_bytes = parts.data
         self.header_pieces = parts.pieces
+        self.header_origins = parts.origins
         self.header: Header = parse_header(self.header_bytes)
         self.packet_size = self.header.packet_size or packet_size
         self.packets = 0
@@ -296,6 +321,10 @@ class Medium:
         self.late_header: HeaderParts | None = None
         self._lost_end = False  # whether a hole lies behind the last packet of an earlier play
         self.numbered = True  # False: the packets' numbers are counted here
+        self._inexact = False  # whether more may be missing than is counted
+        self._start_unknown = False  # whether packets before the first one may be
+        self.carrier_counts = False
+        """Whether the transport numbers what carries the packets (RTP); then `lost` tells what is missing."""
 
     @property
     def next_sequence(self) -> int:
@@ -328,6 +357,25 @@ class Medium:
         if isinstance(message, Hole):
             self._holes.append((message.at.frame, message.length))
         self._begins_with_loss()
+
+    def lost(self, frame: int, packets: int, *, exact: bool) -> None:
+        """Take note of packets that the numbers of the transport show to be missing behind those added.
+
+        `exact` says that no more than these are, or that LocationIds will tell.
+        """
+        self._open_hole = True
+        self._hole_frame = frame
+        self.hurt_since += packets
+        self._inexact |= not exact
+        self._begins_with_loss()
+
+    def start_unknown(self, *, unknown: bool = True) -> None:
+        """Take note that packets before the first one may be missing, and nothing tells; or that none is."""
+        self._start_unknown = unknown
+
+    def end_unknown(self) -> None:
+        """Take note that packets behind the last one may be missing, and nothing tells."""
+        self._open_hole = self._datagrams = True
 
     def _begins_with_loss(self) -> None:
         if self._counting[0] == -1:
@@ -500,7 +548,7 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            rows = run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
+            rows = _numbered(self.packets, last, location, hurt, frame)
             rows["inferred"] |= not self.numbered
             self._uncounted.add(rows)
         self.hurt += hurt
@@ -519,11 +567,12 @@ class Medium:
         if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = (
-                origins(starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces)
-                if len(starts)
-                else np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
-            )
+            provenance = self.header_origins
+            if provenance is None and len(starts):
+                size = np.array([len(data)], dtype=np.int64)
+                provenance = origins(starts, size, len(data), 0, self.header_pieces)
+            elif provenance is None:
+                provenance = np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
             writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
         return writer
@@ -667,8 +716,9 @@ class Medium:
         else:
             never_sent = 0
         told = ended and not self.bare and not self.rejected and not unseen
-        complete = told and not missing and not self._open_hole and not self._lost_end
-        bounded = told and (self._reaches_end or not self._open_hole) and not self._lost_end
+        exact = not (self._inexact or self._start_unknown or self._lost_end)
+        complete = told and exact and not missing and not self._open_hole
+        bounded = told and exact and (self._reaches_end or not self._open_hole)
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         loss = losses.rows(self._last_runs(unseen if ended else 0))
@@ -698,13 +748,7 @@ class Medium:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
         if self.hurt_since:
-            yield run(
-                index=self.packets,
-                before=last,
-                after=UNKNOWN,
-                packets=self.hurt_since,
-                frame=self._hole_frame,
-            )
+            yield _numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
         if unseen:
             last += self.hurt_since
             rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)
@@ -714,13 +758,16 @@ class Medium:
     def _reasons(self, unseen: int, hurt: int) -> Iterator[Reason]:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
-        if not self._by_sequence:
+        if self.carrier_counts:
+            if not (missing or self._open_hole or self._inexact or self._start_unknown):
+                yield Reason("all RTP packets seen", REASONS["all RTP packets seen"])
+        elif not self._by_sequence:
             text = REASONS["packets not counted"] if self.numbered else NOT_COUNTED
             yield Reason("packets not counted", text)
         elif not missing:
             text = f"the sequence numbers of {self.packets} packets follow each other"
             yield Reason("all sequence numbers seen", text, self.packets)
-        if not self._holes and not self._datagrams:
+        if not (self._holes or self._datagrams or self.carrier_counts):
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
@@ -745,6 +792,9 @@ class Medium:
         if self.header.broadcast:
             text = f"a live stream, joined at packet {self._first_location}"
             yield Reason("joined a live stream", text, self._first_location)
+        elif self._first_location == UNKNOWN_LOCATION:
+            if self._inexact or self._start_unknown:
+                yield Reason("more may be missing", REASONS["more may be missing"])
         elif self._first_location:
             yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)
         if unseen:

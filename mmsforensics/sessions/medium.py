@@ -67,7 +67,8 @@ class Origin(IntEnum):
     RESTORED = 4
     """Computed from parity and the other packets of its cycle [MS-MSB 3.2.5.3]: the table `restored`."""
     DECODED = 5
-    """Of a header that came as text in a document: the text has other bytes."""
+    """Of a header that came as text: in a document, which has other bytes; or in base64, then with the frame,
+    in which three bytes stand in four characters and the first of these is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,41 @@ def origins(
         out,
     )
     return out[:n].copy()
+
+
+def decoded_origins(size: int, text_at: int, pieces: NDArray[np.void]) -> NDArray[np.void]:
+    """Origins of bytes that stood as base64 text in a stream.
+
+    Four characters that two frames share make three bytes that neither holds: a row without a frame.
+
+    Parameters
+    ----------
+    size : int
+        Bytes decoded.
+    text_at : int
+        Offset of the text in the coordinates of `pieces`, -1 where characters and bytes do not correspond.
+    pieces : ndarray of PIECE
+
+    Returns
+    -------
+    ndarray of PROVENANCE
+    """
+    rows: list[tuple[int, int, int, int, int]] = []
+    at = 0
+    for piece in pieces if text_at >= 0 else ():
+        begin = max(int(piece["offset"]) - text_at, 0)
+        end = int(piece["offset"]) + int(piece["length"]) - text_at
+        first, stop = -(-begin // 4) * 3, min(end // 4 * 3, size)
+        if stop <= max(first, at):
+            continue
+        if first > at:
+            rows.append((at, first - at, 0, 0, Origin.DECODED))
+        where = int(piece["frame_offset"]) + first // 3 * 4 + text_at - int(piece["offset"])
+        rows.append((first, stop - first, int(piece["frame"]), where, Origin.DECODED))
+        at = stop
+    if at < size:
+        rows.append((at, size - at, 0, 0, Origin.DECODED))
+    return np.array(rows, dtype=PROVENANCE)
 
 
 def packet_block(

@@ -15,7 +15,16 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Malformed, Message, MmsMessage, Protocol
+from mmsforensics.protocols import (
+    CutPacket,
+    DataPackets,
+    Malformed,
+    Message,
+    MmsMessage,
+    Protocol,
+    RtcpPacket,
+    RtpPackets,
+)
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
@@ -27,6 +36,8 @@ from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.order import Heard, cut_at_commands
+from mmsforensics.sessions.rtsp_room import RtspRoom, in_order
+from mmsforensics.sessions.rtsp_session import RtspSession
 from mmsforensics.sessions.stations import Station, Stations, is_multicast
 from mmsforensics.sessions.steady import Steady
 from mmsforensics.sessions.story import Story
@@ -84,6 +95,7 @@ class SessionRoom:
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._joining = HttpJoining(self._new_story)
+        self._rtsp = RtspRoom(self._new_story, self._carries)
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[tuple[Flow, Endpoint, Datagram, bool]] = []  # and whether a session knows
@@ -123,7 +135,11 @@ class SessionRoom:
     def given_up(self) -> list[int]:
         """Flows that turned out to be nothing known since the last call."""
         given_up, self._given_up = self._given_up, []
-        return given_up
+        strangers = self._rtsp.given_up()
+        for uid in strangers:
+            self._forget(uid)
+            self._readers.pop(uid, None)
+        return given_up + strangers
 
     def _report(self, watch: FlowWatch) -> None:
         """Hand on what is odd about a flow's traffic."""
@@ -141,6 +157,9 @@ class SessionRoom:
         self._dispatch(heard)
         self._adopt()
         self._stations.finish()
+        self._rtsp.finish()
+        for uid, client in self._rtsp.seen_as.items():
+            self._seen_as[uid] = Protocol.RTSP.value, client
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -208,8 +227,7 @@ class SessionRoom:
             )
 
     def _dispatch(self, heard: list[Heard]) -> None:
-        heard = cut_at_commands(heard)
-        heard.sort(key=lambda h: h[:3])
+        heard = in_order(cut_at_commands(heard))
         control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
             if uid < 0 and self._udp_protocols[uid] in (Protocol.MSB, Protocol.MSBD):
@@ -233,6 +251,8 @@ class SessionRoom:
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
+        if isinstance(reader, RtspSession):
+            self._rtsp.heard(uid)
         self._witness.hear(uid, message, reader, self._connections[uid])
         for story in reader.stories:
             self._carries(uid, story)
@@ -244,6 +264,8 @@ class SessionRoom:
             return self._mms_session(uid, self._new_story(client, server, first_frame))
         if connection.protocol is Protocol.MSBD:
             return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
+        if connection.protocol is Protocol.RTSP:
+            return self._rtsp.session(uid, client, server, first_frame, self._document)
         return HttpSessions(client, server, first_frame, self._joining.find, self._document)
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
@@ -263,6 +285,9 @@ class SessionRoom:
         return story
 
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
+        if isinstance(message, RtpPackets | RtcpPacket):
+            self._rtsp.datagrams(flow, receiver, message)
+            return
         if isinstance(message, MmsMessage | Malformed):
             receiver = flow.a if receiver == flow.b else flow.b  # the client, who sent it
         elif not isinstance(message, DataPackets | CutPacket):

@@ -114,6 +114,8 @@ class Story:
         self.pushed = PushedNumbers()
         self.count = MediaCount()
         self.first_media_ts: int | None = None
+        self.datagrams = False
+        """Whether media come in datagrams that are put in order before they are told of."""
         self._incarnation = -1  # of the media that came last
         self.resend_requests = 0
         """Packets that the client asked to be sent again."""
@@ -208,11 +210,16 @@ class Story:
         if not self.parts.add(packet, block, expected=expected):
             return False
         if self.parts.done:
-            self._header_done(block.at, packet)
+            at, frame, ts = block.at, int(packet["frame"]), int(packet["ts"])
+            self._header_done(At(direction=at.direction, offset=at.offset, frame=frame, ts=ts))
         return True
 
-    def _header_done(self, at: At, packet: np.void) -> None:
-        here = At(direction=at.direction, offset=at.offset, frame=int(packet["frame"]), ts=int(packet["ts"]))
+    def whole_header(self, parts: HeaderParts, at: At) -> None:
+        """Take a header that came whole, as text."""
+        self.parts = parts
+        self._header_done(at)
+
+    def _header_done(self, here: At) -> None:
         same = self.medium is not None and self.medium.header_bytes == self.parts.data
         if not same or self.new_content:
             # Over UDP the header may be known later than the end: from another tap, whose clock is ahead.
@@ -274,7 +281,8 @@ class Story:
 
     def _plays(self, incarnation: int, *, reliable: bool) -> None:
         before, self._incarnation = self._incarnation, incarnation
-        late = not reliable and self._incarnation == before  # of a play that may be over
+        datagrams = self.datagrams or not reliable
+        late = datagrams and self._incarnation == before  # of a play that may be over
         if late and self.phase in (automaton.STOPPED, automaton.COMPLETED, automaton.FAILED):
             return
         self.advance("Media")

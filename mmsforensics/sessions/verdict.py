@@ -20,6 +20,8 @@ REASONS: dict[str, str] = {
     "end of stream": "the server said that it had sent everything",
     "body whole": "the download has the length that was announced, and every byte of it was seen",
     "all sequence numbers seen": "the server counts its packets, and no number is missing",
+    "all RTP packets seen": "the sequence numbers of RTP follow each other, up to the end where it is told",
+    "more may be missing": "packets may be missing that nothing numbers, at the start or with others",
     "all bytes seen": "the connection that carried the packets has no hole",
     "client stopped": "the client stopped or closed the file before the server had sent everything",
     "client closed": "the client closed the connection before the server had sent everything",

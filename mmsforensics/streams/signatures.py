@@ -24,6 +24,7 @@ SIGNATURES: tuple[bytes, ...] = (
     b"application/x-wms-",
     b"com.microsoft.wm.",  # Supported [MS-WMSP 2.2.1.6]
     b"cougar",  # Server [MS-WMSP 2.2.1.5]
+    b"rtsp/1.0",  # every message of RTSP; whether it is one of Windows Media, the session tells
 )
 """Compared without regard to ASCII case."""
 

@@ -299,6 +299,69 @@ def _is_msb_datagram(data, start, n, wire):
     return data[start + 8] + (np.int64(data[start + 9]) << 8) == wire and data[start + 10] == 0
 
 
+def _looks_like_asf_rtp(data, start, n):
+    """RTP whose payload begins as ``x-asf-pf`` does [MS-RTSP 2.2.1.3], or a player's RTCP.
+
+    A fragment that is no first one shows only its header: 13 bits of it are fixed.
+    """
+    if n < 12 or data[start] >> 6 != 2:
+        return False
+    kind = data[start + 1] & 0x7F
+    if 64 <= kind <= 95:
+        return _names_wms(data, start, n)
+    at = start + 12 + 4 * np.int64(data[start] & 0x0F)
+    end = start + n
+    if kind < 96 or data[start] & 0x10 or at + 20 > end or data[at] & 0x07:
+        return False
+    flags = data[at]
+    if not flags & 0x40 and (data[at + 1] or data[at + 2] or data[at + 3]):
+        return data[at + 1] == 0
+    inner = at + 4 + 4 * (np.int64(flags >> 5 & 1) + np.int64(flags >> 4 & 1) + np.int64(flags >> 3 & 1))
+    return inner + 3 <= end and data[inner] == 0x82 and data[inner + 1] == 0 and data[inner + 2] == 0
+
+
+@njit(cache=True, nogil=True)
+def _names_wms(data, start, n):
+    """Whether an RTCP packet holds ``@WMS:``, of the CNAME of requests to send again [MS-RTSP 2.2.4]."""
+    for i in range(start, start + min(n, 1024) - 4):
+        if data[i] == 64 and data[i + 1] == 87 and data[i + 2] == 77 and data[i + 3] == 83:
+            return data[i + 4] == 58
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _is_rtp(data, start, n):
+    """Whether a datagram may be RTP with a dynamic payload type, or RTCP: worth keeping for a while."""
+    return n >= 8 and data[start] >> 6 == 2 and data[start + 1] & 0x7F >= 64
+
+
+@njit(cache=True, nogil=True)
+def _beside_wanted(flows, slots, flow):
+    """Whether the flow on the ports below these, RTP's beside RTCP's [RFC 3550 11], is wanted."""
+    if flow["a_port"] == 0 or flow["b_port"] == 0:
+        return False
+    a_port, b_port = np.uint64(flow["a_port"] - 1), np.uint64(flow["b_port"] - 1)
+    ports = (a_port << np.uint64(16)) | b_port
+    mask = np.uint64(len(slots) - 1)
+    slot = (
+        _hash(flow["a_hi"], flow["a_lo"], flow["b_hi"], flow["b_lo"], ports, np.uint64(flow["proto"])) & mask
+    )
+    while slots[slot] >= 0:
+        other = flows[slots[slot]]
+        if (
+            other["a_lo"] == flow["a_lo"]
+            and other["b_lo"] == flow["b_lo"]
+            and other["a_hi"] == flow["a_hi"]
+            and other["b_hi"] == flow["b_hi"]
+            and other["a_port"] == a_port
+            and other["b_port"] == b_port
+            and other["proto"] == flow["proto"]
+        ):
+            return other["state"] == WANTED
+        slot = (slot + np.uint64(1)) & mask
+    return False
+
+
 @njit(cache=True, nogil=True)
 def _without_beginning(flow):
     """Whether no SYN of the flow was captured, and enough of it to look at."""
@@ -447,10 +510,14 @@ def track(
         start = np.int64(row["offset"]) - base + np.int64(row["payload"])
         if not tcp:
             wire = np.int64(row["payload_wire"])
-            if _looks_like_mms_datagram(data, start, n, wire) or _is_msb_datagram(data, start, n, wire):
+            wanted = _looks_like_mms_datagram(data, start, n, wire) or _is_msb_datagram(data, start, n, wire)
+            rtp = _is_rtp(data, start, n)
+            if wanted or _looks_like_asf_rtp(data, start, n) or (rtp and _beside_wanted(flows, slots, flow)):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             else:
+                if rtp:
+                    action[i] = KEEP
                 flow["tries"] += 1
                 if flow["tries"] >= DATAGRAM_TRIES:
                     flow["state"] = UNWANTED
