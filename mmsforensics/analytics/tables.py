@@ -452,7 +452,7 @@ TABLES: dict[str, Table] = {
                 "string",
                 "",
                 "captured, padding, repaired or index; restored: computed from parity (table restored); "
-                "decoded: of a header that came as text; with a frame: as base64, three bytes in four characters",
+                "decoded: of a header that came as text; with a frame, three bytes of four base64 characters",
             ),
         ),
         _table(

@@ -299,6 +299,7 @@ def _is_msb_datagram(data, start, n, wire):
     return data[start + 8] + (np.int64(data[start + 9]) << 8) == wire and data[start + 10] == 0
 
 
+@njit(cache=True, nogil=True)
 def _looks_like_asf_rtp(data, start, n):
     """RTP whose payload begins as ``x-asf-pf`` does [MS-RTSP 2.2.1.3], or a player's RTCP.
 
