@@ -22,6 +22,7 @@ from mmsforensics.case.media_files import MediaPlace, MediaRows
 from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.store import TableStore, encodable
+from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.world import World
 from mmsforensics.case.writing import Spools, Writers
 from mmsforensics.evidence import Problem, hash_file
@@ -54,13 +55,14 @@ def build(
     copies = Copies() if merge else None
     with Writers() as writers:
         try:
-            intake.documents()
+            surroundings = Surroundings(store, book)
+            surroundings.given(intake.documents())
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
             lending, delivery = Lending(), Delivery()
             while waiting:
-                recorder = CaseRecorder(place, lending, delivery, copies)
+                recorder = CaseRecorder(place, lending, delivery, copies, surroundings)
                 world = World(recorder, book.stitched, book.count, policy)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -71,6 +73,7 @@ def build(
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
             if copies is not None:
                 merge_copies(copies, place)
+            surroundings.finish()
             words = delivery.words(lending.media)
             lending.finish()
             place.rows.flush(partial(_client_word, words))

@@ -17,6 +17,7 @@ from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
 from mmsforensics.sessions import Event, MediumBlock, MediumKind, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -91,6 +92,9 @@ class _Found:
         """See `Recorder`."""
 
     def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
+        """See `Recorder`."""
+
+    def redirection(self, redirection: Redirection) -> None:
         """See `Recorder`."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:

@@ -32,6 +32,7 @@ from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import Download, MiddleOfDownload
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
+from mmsforensics.sessions.redirections import Redirection, moved
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams.flows import Endpoint
 
@@ -48,6 +49,7 @@ END_OF_STREAM_MORE = 1
 
 FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
 ReadDocument = Callable[[Document], None]
+Redirect = Callable[[Redirection], None]
 
 
 class Exchange:
@@ -86,11 +88,24 @@ class Exchange:
 
 def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
     """The URL that a request means."""
-    target = exchange.target
+    return request_url(exchange.request, server, scheme)
+
+
+def document_url(document: Document) -> str:
+    """The URL of the request that a document belongs to."""
+    return request_url(document.request, document.server, "http")
+
+
+def request_url(request: Request | None, server: Endpoint, scheme: str) -> str:
+    """The URL that a request means; of one that was not captured, the server's."""
+    target = request.target if request else ""
     if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:  # brackets that hold no address
+            return target
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
-    host = exchange.request.header("host") if exchange.request else ""
+    host = request.header("host") if request else ""
     if not host:
         host = ip_text(server.address)
         host = f"[{host}]" if ":" in host else host
@@ -103,13 +118,20 @@ class HttpSessions:
     """Reads the messages of one HTTP connection."""
 
     def __init__(
-        self, client: Endpoint, server: Endpoint, first_frame: int, find: FindStory, read: ReadDocument
+        self,
+        client: Endpoint,
+        server: Endpoint,
+        first_frame: int,
+        find: FindStory,
+        read: ReadDocument,
+        redirect: Redirect,
     ) -> None:
         self._client = client
         self._server = server
         self._first_frame = first_frame
         self._find = find
         self._read = read
+        self._redirect = redirect
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
@@ -172,6 +194,28 @@ class HttpSessions:
             if message.status >= 400:
                 exchange.story.failure = f"{message.status} {message.reason}".strip()
                 exchange.story.advance("Failure")
+        self._moved(exchange, message)
+
+    def _moved(self, exchange: Exchange, message: Response) -> None:
+        """Take note of a response that sends the client elsewhere."""
+        url = exchange_url(exchange, self._server, "http")
+        found = moved(message.status, message.header("location"), url)
+        if found is None:
+            return
+        if exchange.story is not None:
+            exchange.story.advance("Redirect")
+        self._redirect(
+            Redirection(
+                session=exchange.story.number if exchange.story is not None else None,
+                frame=message.at.frame,
+                ts=message.at.ts,
+                client_ip=self._client.address,
+                server_ip=self._server.address,
+                url=url,
+                redirector=found,
+                whole=True,
+            )
+        )
 
     def _attribute(self, exchange: Exchange, transport: str) -> Story:
         """Make the exchange part of a session, and the transport what its body shows it to be."""
@@ -355,4 +399,4 @@ class HttpSessions:
             self.ended = True
 
 
-__all__ = ["Exchange", "HttpSessions", "exchange_url"]
+__all__ = ["Exchange", "HttpSessions", "document_url", "exchange_url"]

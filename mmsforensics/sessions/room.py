@@ -22,9 +22,10 @@ from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
-from mmsforensics.sessions.http_session import Exchange, HttpSessions, exchange_url
+from mmsforensics.sessions.http_session import Exchange, HttpSessions, document_url, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.redirections import redirection_of
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
@@ -207,10 +208,15 @@ class SessionRoom:
         if connection.protocol is Protocol.MMS:
             self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
             return self._mms[uid]
-        return HttpSessions(client, server, first_frame, self._find_story, self._document)
+        return HttpSessions(
+            client, server, first_frame, self._find_story, self._document, self._recorder.redirection
+        )
 
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
+        redirection = redirection_of(document, document_url(document))
+        if redirection is not None:
+            self._recorder.redirection(redirection)
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)

@@ -181,7 +181,8 @@ class FlowTable:
     def finish(self) -> Iterator[FlowPackets]:
         """Yield the packets to decode that are left; no more come.
 
-        So are those kept of flows whose beginning was not captured and that are still undecided.
+        So are those kept of flows whose beginning was not captured and that are still undecided, and of those
+        on which nothing was said where a player asks for RTSP.
         """
         yield from self._gathered()
         self._gathering = Gathering(0)
@@ -190,7 +191,11 @@ class FlowTable:
         uids, flows = uids[index >= 0], self._flows[index[index >= 0]]
         middle = (flows["state"] == tracking.UNDECIDED) & ~flows["syn"].any(axis=1)
         middle &= flows["scanned"].max(axis=1, initial=0) >= tracking.LEAST_LOOK
-        for uid in uids[middle].tolist():
+        rtsp = (flows["a_port"] == tracking.RTSP_PORT) | (flows["b_port"] == tracking.RTSP_PORT)
+        silent = (
+            (flows["state"] == tracking.UNDECIDED) & flows["syn"].any(axis=1) & ~flows["seen"].any(axis=1)
+        )
+        for uid in uids[middle | (rtsp & silent)].tolist():
             self._known[uid] = self._describe(uid)
             yield from self._from_pool(uid)
 

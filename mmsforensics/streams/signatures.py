@@ -23,6 +23,22 @@ SIGNATURES: tuple[bytes, ...] = (
     b"application/x-wms-",
     b"com.microsoft.wm.",  # Supported [MS-WMSP 2.2.1.6]
     b"cougar",  # Server [MS-WMSP 2.2.1.5]
+    b"<asx",  # redirectors: ASX files, in UTF-16 too
+    b"<\0a\0s\0x\0",
+    b"[reference]",
+    b"[\0r\0e\0f\0e\0r\0e\0n\0c\0e\0",
+    b"x-ms-asf",  # their media types, and those of what they lead to
+    b"x-ms-asx",
+    b"x-ms-wax",
+    b"x-ms-wvx",
+    b"x-ms-wmx",
+    b"asx http/1.",  # requests for them
+    b"wax http/1.",
+    b"wvx http/1.",
+    b"asx\r\n",  # responses that lead to one, in their Location
+    b"wax\r\n",
+    b"wvx\r\n",
+    b"location: mms",
 )
 """Compared without regard to ASCII case."""
 

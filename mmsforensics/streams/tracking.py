@@ -44,6 +44,10 @@ DATAGRAM_TRIES: Final = 16
 MMS_PORT: Final = 1755
 """Registered port of MMS [MS-MMSP 2.1]. A flow that uses it is decoded even without a signature."""
 
+RTSP_PORT: Final = 554
+"""Port of RTSP [MS-RTSP 2.1]. A connection to it on which nothing was said is handed on: a player that was
+refused there tries another transport."""
+
 UNDECIDED: Final = 0
 WANTED: Final = 1
 UNWANTED: Final = 2
@@ -288,6 +292,14 @@ def _without_beginning(flow):
 
 
 @njit(cache=True, nogil=True)
+def _refused(flow):
+    """Whether a connection to the port of RTSP was opened and nothing was said on it."""
+    if flow["a_port"] != RTSP_PORT and flow["b_port"] != RTSP_PORT:
+        return False
+    return (flow["syn"][0] or flow["syn"][1]) and not (flow["seen"][0] or flow["seen"][1])
+
+
+@njit(cache=True, nogil=True)
 def track(
     rows,
     begin,
@@ -438,7 +450,8 @@ def track(
             # Of acknowledgements those of bytes that are still being searched.
             if tcp_flags & (FIN | RST | SYN) or flow["budget"][1 - d] > 0:
                 action[i] = KEEP
-            if tcp_flags & (FIN | RST) and state == UNDECIDED and _without_beginning(flow):
+            over = tcp_flags & (FIN | RST) and state == UNDECIDED
+            if over and (_without_beginning(flow) or _refused(flow)):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             continue
