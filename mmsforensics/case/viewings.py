@@ -10,6 +10,7 @@ Rules of this file:
   agree;
 * a connection to a port of Windows Media on which nothing was said is a failed attempt of the viewing that
   follows from the same client at the same server; alone it is none, since scans look alike;
+* a player that fetched a redirector, or was sent elsewhere, and nothing more of that content did not view it;
 * what feeds a server (push, MSBD) and what was carved is no viewing.
 """
 
@@ -30,6 +31,8 @@ NO_VIEWING: Final = frozenset(("push", "msbd", "carved"))
 
 ATTEMPT_PORTS: Final[dict[int, str]] = {1755: "mmst", 554: "rtsp"}
 """What a player tries at a port [MS-MMSP 2.1, MS-RTSP 2.1]."""
+
+SENT_AWAY: Final = "redirected"
 
 BROKEN: Final = ("reset", "closed by server", "interrupted")
 """Outcomes after which a player that was playing tries again."""
@@ -149,7 +152,7 @@ def group(
         viewing.sessions.append(session)
     for refusal in refusals:
         _attach(found, refusal)
-    return found
+    return [v for v in found if any(s.played or s.outcome != SENT_AWAY for s in v.sessions)]
 
 
 def _continues(viewing: Viewing, session: Watched, entry_of: Mapping[str, tuple[int, int]]) -> bool:

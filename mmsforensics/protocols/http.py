@@ -282,6 +282,8 @@ class HttpDecoder:
             method = self._methods[message.number] if message.number < len(self._methods) else "GET"
             if method == "HEAD" or message.status in (204, 304) or message.status < 200:
                 return
+            if message.status == 206:  # a part of a file, which may begin with any bytes
+                side.sniffed = "plain"
         if "chunked" in coding:
             side.state = "chunk head"
         elif length.isascii() and length.isdigit() and len(length) < 19:

@@ -17,6 +17,7 @@ from mmsforensics.asf.salvaged import MAX_PACKET
 from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION, StreamBuffer
+from mmsforensics.sessions.assembly import Ranges, length_within
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
 from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins, salvaged_block
@@ -28,7 +29,8 @@ from mmsforensics.streams import spans
 class Download:
     """One HTTP body that begins with an ASF Header Object."""
 
-    def __init__(self, recorder: Recorder, session: int, name: str) -> None:
+    def __init__(self, recorder: Recorder, session: int, name: str, announced: Ranges | None = None) -> None:
+        self._announced = announced
         self._recorder = recorder
         self._session = session
         self._name = name
@@ -54,8 +56,7 @@ class Download:
     def body(self, message: Body) -> None:
         """Take a stretch of the body."""
         if message.offset > self._next:
-            self._holes += message.offset - self._next
-            self._hole_list.append((message.at.frame, message.offset - self._next))
+            self._hole(message.at.frame, message.offset)
             self._hurt(len(self._buffer.data))
             self._buffer.clear(message.offset)
         self._next = message.offset + len(message.data)
@@ -63,11 +64,24 @@ class Download:
         self._take()
         self._buffer.settle()
 
-    def end(self, message: BodyEnd) -> None:
-        """Take the end of the body."""
+    def _hole(self, frame: int, end: int) -> None:
+        """Take note of a hole up to `end`; what was never announced was not lost in the capture."""
+        length = end - self._next
+        self._holes += length
+        if self._announced is not None:
+            length = length_within(self._announced, self._next, end)
+        if length:
+            self._hole_list.append((frame, length))
+
+    @property
+    def holes(self) -> int:
+        """Bytes that are missing before the last one seen."""
+        return self._holes
+
+    def end(self, message: BodyEnd, more: tuple[Reason, ...] = ()) -> None:
+        """Take the end of the body; `more` are reasons for the verdict that the body does not show."""
         if message.length > self._next:
-            self._holes += message.length - self._next
-            self._hole_list.append((message.at.frame, message.length - self._next))
+            self._hole(message.at.frame, message.length)
         if self._writer is None:
             return
         if not self._holes:
@@ -85,7 +99,7 @@ class Download:
                 complete=whole,
                 ended=message.ended,
                 verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
-                reasons=tuple(self._reasons(message, missing, int(loss["hurt"].sum()))),
+                reasons=(*self._reasons(message, missing, int(loss["hurt"].sum())), *more),
                 loss=loss,
             )
         )

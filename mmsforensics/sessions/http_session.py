@@ -29,7 +29,8 @@ from mmsforensics.protocols import (
     WmspPacket,
 )
 from mmsforensics.sessions.documents import Document, DocumentBody
-from mmsforensics.sessions.download import Download, MiddleOfDownload
+from mmsforensics.sessions.download import MiddleOfDownload
+from mmsforensics.sessions.fetching import Fetch, Fetches
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.redirections import Redirection, moved
@@ -55,13 +56,13 @@ Redirect = Callable[[Redirection], None]
 class Exchange:
     """A request and its response."""
 
-    __slots__ = ("download", "middle", "request", "response", "story", "told", "unheard")
+    __slots__ = ("fetch", "middle", "request", "response", "story", "told", "unheard")
 
     def __init__(self) -> None:
         self.request: Request | None = None
         self.response: Response | None = None
         self.story: Story | None = None
-        self.download: Download | None = None
+        self.fetch: Fetch | None = None
         self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
         self.unheard: list[Hole | Malformed | Overlap] = []
@@ -125,6 +126,7 @@ class HttpSessions:
         find: FindStory,
         read: ReadDocument,
         redirect: Redirect,
+        fetches: Fetches,
     ) -> None:
         self._client = client
         self._server = server
@@ -132,6 +134,7 @@ class HttpSessions:
         self._find = find
         self._read = read
         self._redirect = redirect
+        self._fetches = fetches
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
@@ -217,10 +220,10 @@ class HttpSessions:
             )
         )
 
-    def _attribute(self, exchange: Exchange, transport: str) -> Story:
+    def _attribute(self, exchange: Exchange, transport: str, story: Story | None = None) -> Story:
         """Make the exchange part of a session, and the transport what its body shows it to be."""
         if exchange.story is None:
-            story = self._find(exchange, self._client, self._server, self._first_frame)
+            story = story or self._find(exchange, self._client, self._server, self._first_frame)
             exchange.story = story
             if story not in self.stories:
                 self.stories.append(story)
@@ -229,7 +232,8 @@ class HttpSessions:
                 story.anomaly(anomaly)
             exchange.unheard.clear()
         story = exchange.story
-        if transport == "mmsh" or not story.transport:
+        plain = transport == "http" and not story.received and story.medium is None  # a player's download
+        if transport == "mmsh" or not story.transport or plain:
             story.transport = transport
             scheme = "http" if transport == "http" else "mmsh"
             story.url = exchange_url(exchange, self._server, scheme)
@@ -324,19 +328,22 @@ class HttpSessions:
         if message.number < 0:
             self._middle(exchange, message)
             return
-        if message.offset == 0 and message.data[:16].tobytes() == ASF_HEADER_GUID:
-            story = self._attribute(exchange, "http")
-            exchange.download = Download(story.recorder, story.number, exchange.target)
-        if exchange.download is None or exchange.story is None:
-            return
-        before = exchange.download.packets, exchange.download.bytes
-        exchange.download.body(message)
-        story = exchange.story
-        packets = exchange.download.packets - before[0]
-        story.received += packets
-        story.media_bytes += exchange.download.bytes - before[1]
-        story.saw(message.at)
-        story.advance("Media")
+        if exchange.fetch is None:
+            exchange.fetch = self._fetch(exchange, message)
+        if exchange.fetch is not None:
+            exchange.fetch.body(message)
+
+    def _fetch(self, exchange: Exchange, first: Body) -> Fetch | None:
+        """The file of which a body is all or a part, if it is one of Windows Media."""
+        url = exchange_url(exchange, self._server, "http")
+        return self._fetches.begin(
+            (self._client.address, self._server.address, self._server.port, url),
+            exchange.target,
+            exchange.response,
+            first,
+            lambda story: self._attribute(exchange, "http", story),
+            resumes=exchange.request is not None and bool(exchange.request.header("range")),
+        )
 
     def _middle(self, exchange: Exchange, message: Body) -> None:
         if exchange.middle is None:
@@ -349,14 +356,11 @@ class HttpSessions:
         if message.at.direction == "client":
             return
         exchange = self._playing()
+        if exchange.fetch is not None:
+            exchange.fetch.end(message)
+            exchange.fetch = None
         if exchange.story is None:
             return
-        if exchange.download is not None:
-            exchange.download.end(message)
-            exchange.story.missing += exchange.download.missing
-            if message.ended:
-                exchange.story.advance("EndOfStream")
-            exchange.download = None
         exchange.story.tell(
             "HttpBodyEnd", message.at, {"length": message.length, "complete": message.complete}
         )

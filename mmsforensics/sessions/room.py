@@ -22,6 +22,7 @@ from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
+from mmsforensics.sessions.fetching import Fetches
 from mmsforensics.sessions.http_session import Exchange, HttpSessions, document_url, exchange_url
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
@@ -75,6 +76,7 @@ class SessionRoom:
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
+        self._fetches = Fetches()
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
         self._held: list[
@@ -125,6 +127,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         self._adopt()
+        self._fetches.finish()
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
@@ -209,7 +212,13 @@ class SessionRoom:
             self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
             return self._mms[uid]
         return HttpSessions(
-            client, server, first_frame, self._find_story, self._document, self._recorder.redirection
+            client,
+            server,
+            first_frame,
+            self._find_story,
+            self._document,
+            self._recorder.redirection,
+            self._fetches,
         )
 
     def _document(self, document: Document) -> None:
@@ -217,6 +226,8 @@ class SessionRoom:
         redirection = redirection_of(document, document_url(document))
         if redirection is not None:
             self._recorder.redirection(redirection)
+            if document.story is not None:
+                document.story.advance("Redirect")
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)

@@ -242,6 +242,10 @@ class Story:
         self.medium = Medium(self.recorder, self.number, HeaderParts(), name, self.packet_size_hint)
         return self.medium
 
+    def resumed(self) -> None:
+        """Take note that another connection goes on with what one has left off."""
+        self._closed_by.clear()
+
     def delivered(self, word: tuple[int, int] | None) -> None:
         """Take the client's word of one of the session's connections.
 

@@ -31,10 +31,14 @@ SIGNATURES: tuple[bytes, ...] = (
     b"x-ms-asx",
     b"x-ms-wax",
     b"x-ms-wvx",
-    b"x-ms-wmx",
+    b"x-ms-wm",  # wmv, wma, wmx
+    b"vnd.ms-asf",
     b"asx http/1.",  # requests for them
     b"wax http/1.",
     b"wvx http/1.",
+    b"asf http/1.",  # and for parts of files, which show nothing else
+    b"wmv http/1.",
+    b"wma http/1.",
     b"asx\r\n",  # responses that lead to one, in their Location
     b"wax\r\n",
     b"wvx\r\n",

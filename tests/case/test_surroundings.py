@@ -98,6 +98,18 @@ def test_a_redirector_and_the_session_it_led_to(song, analyzed, coding):
     assert viewing["redirector_frame"] == first["frame"]
 
 
+def test_a_player_that_fetches_a_redirector_has_viewed_nothing_yet(song, analyzed):
+    asked = b"GET /list.asx HTTP/1.0\r\nUser-Agent: NSPlayer/9.0.0.2980\r\nHost: www.example.com\r\n\r\n"
+    answer = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ASX) + ASX
+    fetch = frames_of([("c", asked), ("s", answer)], client=(CLIENT, 40001), server=(WEB, 80), start_ns=START)
+    case = analyzed(fetch, mmst(song, at=2))
+    carrier, session = rows(case, "sessions")
+    assert carrier["outcome"] == "redirected"
+    (row, _) = rows(case, "redirectors")
+    assert (row["carried_by"], row["session_id"]) == (carrier["session_id"], session["session_id"])
+    assert [v["session_ids"] for v in rows(case, "viewings")] == [[session["session_id"]]]
+
+
 def test_another_client_and_a_session_much_later_were_not_led_there(song, analyzed):
     case = analyzed(page(ASX), mmst(song, at=2, client="192.0.2.21"), mmst(song, at=120, port=40300))
     assert {r["session_id"] for r in rows(case, "redirectors")} == {None}
