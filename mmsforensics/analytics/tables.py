@@ -162,7 +162,7 @@ TABLES: dict[str, Table] = {
             "Windows Media sessions: one viewing, whatever carried it.",
             ("session_id", "string", "", "identifier in this case"),
             ("community_id", "string", "", "Community ID v1 of the flow that carried the control messages"),
-            ("transport", "string", "", "mmst, mmsu, mmsh or http"),
+            ("transport", "string", "", "mmst, mmsu, mmsh, http or carved"),
             ("client_ip", "string", "", "address of the player"),
             ("client_port", "uint16", "", "port of the player"),
             ("server_ip", "string", "", "address of the server"),
@@ -218,7 +218,7 @@ TABLES: dict[str, Table] = {
             ("session_ids", "list<string>", "", "sessions that it carried"),
             ("community_id", "string", "", "Community ID v1"),
             ("protocol", "string", "", "tcp or udp"),
-            ("recognised_as", "string", "", "mms, http or unknown; told by content"),
+            ("recognised_as", "string", "", "mms, http, smb, raw or unknown; told by content"),
             (
                 "client_ip",
                 "string",

@@ -9,6 +9,8 @@ from mmsforensics.protocols.detect import Protocol as Spoken
 from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import MmsStreamDecoder
+from mmsforensics.protocols.raw import RawDecoder
+from mmsforensics.protocols.smb import SmbDecoder
 from mmsforensics.streams import Conflict, Gap, Run
 
 Ending = Literal["fin", "reset", "capture ended"]
@@ -62,6 +64,8 @@ class MmsDecoder:
 DECODERS: dict[Spoken, Callable[..., Decoder]] = {
     Spoken.MMS: MmsDecoder,
     Spoken.HTTP: HttpDecoder,
+    Spoken.SMB: SmbDecoder,
+    Spoken.RAW: RawDecoder,
 }
 """How the decoder of a protocol is made: ``(*, client_from_start, server_from_start)``, whether the SYN of
 that direction was captured."""

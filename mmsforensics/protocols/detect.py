@@ -18,6 +18,9 @@ class Protocol(Enum):
 
     MMS = "mms"
     HTTP = "http"
+    SMB = "smb"
+    RAW = "raw"
+    """None that is known, with an ASF file in it."""
 
 
 def detect(first: bytes) -> Protocol | None:
@@ -36,6 +39,12 @@ def detect(first: bytes) -> Protocol | None:
             return Protocol.MMS
         at = first.find(MMS_SESSION_ID, at + 1)
     return Protocol.HTTP if says_request(first) is not None else None
+
+
+def begins(first: bytes) -> bool:
+    """Whether a message of MMS or HTTP stands at the very beginning of the bytes."""
+    mms = first[4:8] == MMS_SESSION_ID
+    return mms or bool(HTTP_RESPONSE.match(first) or HTTP_REQUEST.match(first))
 
 
 def says_request(first: bytes) -> bool | None:

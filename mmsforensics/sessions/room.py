@@ -20,6 +20,7 @@ from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder,
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions import automaton
+from mmsforensics.sessions.carving import CarvedFiles, CarvedStream
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.fetching import Fetches
@@ -211,6 +212,10 @@ class SessionRoom:
         if connection.protocol is Protocol.MMS:
             self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
             return self._mms[uid]
+        if connection.protocol is Protocol.RAW:
+            return CarvedStream(client, server, first_frame, self._new_story)
+        if connection.protocol is Protocol.SMB:
+            return CarvedFiles(client, server, first_frame, self._new_story)
         return HttpSessions(
             client,
             server,

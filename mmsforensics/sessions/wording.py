@@ -41,6 +41,7 @@ TEMPLATES: dict[str, str] = {
     "LastMediaPacket": "last media packet, number {location}; {packets} in all",
     "HttpRequest": "{method} {target} by {agent}",
     "HttpResponse": "{status} {reason}, {content_type}, {server}",
+    "CarvedFile": "a file of Windows Media begins at byte {stream_offset} of the stream",
     "RangesDiffer": "{differing} of {repeated} bytes that were sent again differ; the first ones were kept",
     "HttpBodyEnd": "body of {length} bytes ends, whole: {complete}",
     "WmspStreamChange": "$C: a new content follows, reason {reason}",

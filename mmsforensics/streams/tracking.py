@@ -5,7 +5,8 @@ Rules of this file:
 * a flow is a five-tuple between two SYNs; a SYN that cannot belong to the connection seen so far
   begins a new flow (port reuse);
 * the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
-  turn wanted at any later message and is therefore never let go;
+  turn wanted at any later message and is therefore never let go; connections to a file server (SMB) are
+  treated alike;
 * a flow whose SYN was not captured and that shows no signature is handed on once, to be looked at by its
   structure, and let go for good when nothing is found;
 * the limits stand in this file, because Numba's cache does not see a change of constants elsewhere;
@@ -292,6 +293,34 @@ def _without_beginning(flow):
 
 
 @njit(cache=True, nogil=True)
+def _is_smb(data, start, n):
+    """Whether a message of SMB begins here, framed for TCP [MS-SMB2 2.1]."""
+    if n < 36 or data[start] != 0 or (data[start + 4] != 0xFE and data[start + 4] != 0xFF):
+        return False
+    return data[start + 5] == 83 and data[start + 6] == 77 and data[start + 7] == 66
+
+
+@njit(cache=True, nogil=True)
+def _opens_file(data, start, n):
+    """Whether a message of SMB is a request before which nothing is of use.
+
+    That is one that opens a file, or reads or writes elsewhere than at its beginning.
+    """
+    if data[start + 4] == 0xFE:  # SMB 2
+        command, answer, place, size = data[start + 16], data[start + 20] & 1, start + 76, 8
+        opens, moves = command == 5, command == 8 or command == 9
+    else:
+        command, answer, place, size = data[start + 8], data[start + 13] >> 7, start + 43, 4
+        opens, moves = command == 0xA2, command == 0x2E or command == 0x2F
+    if answer or not moves or place + size > start + n:
+        return opens and not answer
+    for k in range(size):  # noqa: SIM110 a generator is not compiled
+        if data[place + k]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
 def _refused(flow):
     """Whether a connection to the port of RTSP was opened and nothing was said on it."""
     if flow["a_port"] != RTSP_PORT and flow["b_port"] != RTSP_PORT:
@@ -465,6 +494,13 @@ def track(
                 flow["state"] = HTTP
             elif (_lower(data[start]) != 104) and flow["scanned"][d] > 0:  # not "h(ttp/1.": a request
                 restart = True
+            flow["budget"][d] = HEAD_BUDGET
+            state = HTTP
+        if _is_smb(data, start, n):
+            if state == UNDECIDED:
+                flow["state"] = HTTP
+            elif flow["scanned"][d] > 0:
+                restart = _opens_file(data, start, n)
             flow["budget"][d] = HEAD_BUDGET
             state = HTTP
         if state == HTTP and flow["budget"][d] <= 0:
