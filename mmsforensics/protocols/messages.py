@@ -190,6 +190,8 @@ class FileBytes:
     """Its size when it was opened; None when that was not captured."""
     offset: int
     """In the file."""
+    left: int
+    """Bytes of the read or write that are still to come."""
     data: NDArray[np.uint8]
     pieces: NDArray[np.void]
     """Dtype `PIECE`, in the coordinates of the file."""

@@ -156,6 +156,7 @@ class SmbDecoder:
             name=known.name,
             total=known.total if side.direction == "server" else None,  # what is written makes it grow
             offset=data.offset,
+            left=side.left - n,
             data=buffer.data[:n],
             pieces=at_offset(buffer.data[:n], buffer.pieces, buffer.offset, data.offset),
         )

@@ -261,7 +261,7 @@ class CarvedFiles:
         if begins and file.validators.total is None:
             size = size_of(parse_header(message.data.tobytes()))
             file.validators = Validators("", "", size)
-        file.announce(message.offset, message.offset + n)
+        file.announce(message.offset, message.offset + n + message.left)
         file.add(
             Body(at=message.at, number=0, offset=message.offset, data=message.data, pieces=message.pieces)
         )

@@ -304,7 +304,8 @@ def _is_smb(data, start, n):
 def _opens_file(data, start, n):
     """Whether a message of SMB is a request before which nothing is of use.
 
-    That is one that opens a file, or reads or writes elsewhere than at its beginning.
+    That is one that opens a file, or reads or writes 4 MiB behind its beginning: what a client reads ahead is
+    asked for before the first bytes have come.
     """
     if data[start + 4] == 0xFE:  # SMB 2
         command, answer, place, size = data[start + 16], data[start + 20] & 1, start + 76, 8
@@ -314,7 +315,9 @@ def _opens_file(data, start, n):
         opens, moves = command == 0xA2, command == 0x2E or command == 0x2F
     if answer or not moves or place + size > start + n:
         return opens and not answer
-    for k in range(size):  # noqa: SIM110 a generator is not compiled
+    if data[place + 2] >= 0x40:
+        return True
+    for k in range(3, size):  # noqa: SIM110 a generator is not compiled
         if data[place + k]:
             return True
     return False
