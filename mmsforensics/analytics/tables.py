@@ -470,7 +470,7 @@ TABLES: dict[str, Table] = {
             _CAPTURE,
             ("frame", "uint64", "", "frame it was copied from; null for bytes that no frame holds"),
             ("frame_offset", "uint32", "bytes", "first byte of the stretch in the frame"),
-            ("kind", "string", "", "captured, padding, repaired or index"),
+            ("kind", "string", "", "captured, padding, repaired, index or decoded"),
         ),
         _table(
             "merges",

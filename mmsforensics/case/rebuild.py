@@ -128,7 +128,7 @@ def _rebuilt(
         raise CaseError(f"rebuilt SHA-256 {digest.hexdigest()}, expected {medium['sha256']}")
     said = f"rebuilt from frames: {from_frames:,} bytes"
     said += f", and {padding:,} of padding" if padding else ""
-    return said + (f"; {other:,} bytes of repairs and index have no frame" if other else "")
+    return said + (f"; {other:,} bytes of repairs, index and decoding have no frame" if other else "")
 
 
 def _from_frames(

@@ -26,7 +26,7 @@ from mmsforensics.protocols import Body, BodyEnd, Hole, Malformed, Message, Over
 from mmsforensics.protocols.byteranges import at_offset
 from mmsforensics.protocols.messages import At, Direction, FileBytes, StreamBuffer
 from mmsforensics.protocols.raw import HEADER_FIELDS, find_asf_header
-from mmsforensics.sessions.fetching import FetchedFile, Validators
+from mmsforensics.sessions.fetching import EVERYTHING, FetchedFile, Validators
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.story import Story
@@ -34,8 +34,6 @@ from mmsforensics.streams.flows import Endpoint
 
 PROOF: Final = 8
 """Packets behind a header that must parse before the file is believed."""
-
-EVERYTHING: Final = 1 << 62
 
 NewStory = Callable[[Endpoint, Endpoint, int], Story]
 """Begins a session: client, server, first frame of the flow."""

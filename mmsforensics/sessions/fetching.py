@@ -33,6 +33,7 @@ from mmsforensics.protocols.byteranges import (
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions.assembly import Assembly, Ranges, add_range, length_within
 from mmsforensics.sessions.download import Download, MiddleOfDownload
+from mmsforensics.sessions.inflating import CODINGS, Inflated
 from mmsforensics.sessions.media import ASF_HEADER_GUID
 from mmsforensics.sessions.verdict import Reason
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from mmsforensics.sessions.story import Story
 
 PARTIAL_CONTENT = 206
+
+EVERYTHING = 1 << 62
+"""Where a response ends that holds all of a file."""
 
 LEFT_NS = 60_000_000_000
 """A file asked for from its beginning this long after its last byte is another viewing; a resumed download
@@ -85,8 +89,9 @@ class Validators:
 class FetchedFile:
     """One file, in one or several responses."""
 
-    def __init__(self, name: str, validators: Validators) -> None:
+    def __init__(self, name: str, validators: Validators, *, decoded: bool = False) -> None:
         self.name = name
+        self._decoded = decoded
         self.validators = validators
         self.story: Story | None = None
         self.over = False
@@ -146,7 +151,9 @@ class FetchedFile:
         if story is None:
             return
         if self._download is None:
-            self._download = Download(story.recorder, story.number, self.name, self._announced)
+            self._download = Download(
+                story.recorder, story.number, self.name, self._announced, decoded=self._decoded
+            )
         download = self._download
         packets, size = download.packets, download.bytes
         download.body(body)
@@ -233,11 +240,16 @@ class FetchedFile:
 class Fetch:
     """What one response holds of a file."""
 
-    __slots__ = ("_announced", "_multipart", "_parts", "_start", "file")
+    __slots__ = ("_announced", "_inflated", "_multipart", "_parts", "_start", "file")
 
     def __init__(
-        self, file: FetchedFile, where: ContentRange | None, multipart: MultipartRanges | None = None
+        self,
+        file: FetchedFile,
+        where: ContentRange | None,
+        multipart: MultipartRanges | None = None,
+        inflated: Inflated | None = None,
     ) -> None:
+        self._inflated = inflated
         self.file = file
         self._start = where.start if where is not None else 0
         self._announced = where.end if where is not None else None
@@ -245,9 +257,15 @@ class Fetch:
         self._parts: Ranges = []
         if where is not None:
             file.announce(where.start, where.end)
+        elif multipart is None:
+            file.announce(0, EVERYTHING)
 
     def body(self, body: Body) -> None:
         """Take a stretch of the response's body."""
+        if self._inflated is not None:
+            for decoded in self._inflated.feed(body):
+                self.file.add(decoded)
+            return
         if self._multipart is not None:
             for part in self._multipart.feed(body):
                 add_range(self._parts, part.where.start, part.where.end)
@@ -267,6 +285,11 @@ class Fetch:
     def end(self, end: BodyEnd) -> None:
         """Take the end of the response's body."""
         self.file.coming -= 1
+        if self._inflated is not None:
+            whole = self._inflated.whole and end.complete
+            end = BodyEnd(
+                at=end.at, number=end.number, length=self._inflated.length, complete=whole, ended=whole
+            )
         if self._multipart is None:
             self.file.sent(self._start, end, self._announced)
             return
@@ -289,9 +312,11 @@ class Fetches:
 
         `resumes` says that the request asked for a range.
         """
-        partial = response is not None and response.status == PARTIAL_CONTENT
-        if partial and response is not None:
+        if response is not None and response.status == PARTIAL_CONTENT:
             return self._range(key, name, response, first, claim)
+        coding = response.header("content-encoding").lower().strip() if response is not None else ""
+        if coding in CODINGS and first.offset == 0:
+            return self._coded(coding, name, first, claim)
         if first.offset or first.data[:16].tobytes() != ASF_HEADER_GUID:
             return None
         file = FetchedFile(name, _validators(response, None))
@@ -306,6 +331,16 @@ class Fetches:
         self._keep(key, file)
         file.claim(claim)
         return Fetch(file, None)
+
+    def _coded(self, coding: str, name: str, first: Body, claim: Claim) -> Fetch | None:
+        """A response that must be decoded; it is never resumed, since ranges are those of the coded bytes."""
+        begin = next(Inflated(coding).feed(first), None)
+        if begin is None or begin.data[:16].tobytes() != ASF_HEADER_GUID:
+            return None
+        file = FetchedFile(name, Validators("", "", None), decoded=True)
+        self._all.append(file)
+        file.claim(claim)
+        return Fetch(file, None, inflated=Inflated(coding))
 
     def _range(self, key: Key, name: str, response: Response, first: Body, claim: Claim) -> Fetch | None:
         mark = boundary(response.header("content-type"))

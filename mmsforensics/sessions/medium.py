@@ -63,6 +63,8 @@ class Origin(IntEnum):
     """Header or packet fields written anew for the playable file."""
     INDEX = 3
     """An index built for the playable file."""
+    DECODED = 4
+    """What a content coding of HTTP stood for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from test_mms import events, faithful_files, rows
 import mmsforensics
 from mmsforensics.protocols.messages import At, Body
 from mmsforensics.sessions.assembly import Assembly, add_range, length_within
+from mmsforensics.sessions.inflating import Inflated
 from mmsforensics.streams import PIECE
 
 SECOND = 10**9
@@ -114,6 +116,43 @@ def test_a_player_s_download_is_no_stream(body, fetched):
     asked = request("/film.wmv", ranges="0-").replace(b"wget/1.20", b"NSPlayer/12.0.7601.17514")
     session = the_file(fetched(connection(asked, part(body, 0, len(body)))), body)
     assert session["url"] == "http://www.example.com/film.wmv"
+
+
+def coded(data):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(data)
+    return head + data
+
+
+def test_a_download_with_a_content_coding_is_what_the_client_saved(body, fetched):
+    """No frame holds its bytes, and its provenance says so."""
+    case = fetched(connection(request("/film.wmv"), coded(gzip.compress(body))))
+    the_file(case, body)
+    assert {(r["kind"], r["frame"]) for r in rows(case, "provenance")} == {("decoded", None)}
+    assert all(r["frame"] for r in rows(case, "media_packets"))
+
+
+def test_behind_a_hole_nothing_can_be_decoded(body, fetched):
+    frames = connection(request("/film.wmv"), coded(gzip.compress(body)))
+    big = [i for i, (frame, _) in enumerate(frames) if len(frame) > 1400]
+    del frames[big[len(big) // 2]]
+    case = fetched(frames)
+    (got,) = faithful_files(case)
+    assert body.startswith(got) and len(got) > 1000
+    (medium,) = rows(case, "media", kind="faithful")
+    assert (medium["complete"], medium["verdict"]) == (False, "partial")
+
+
+def test_what_is_coded_and_no_windows_media_leaves_no_trace(fetched):
+    case = fetched(connection(request("/film.wmv"), coded(gzip.compress(bytes(50_000)))))
+    assert rows(case, "sessions") == []
+
+
+def test_a_range_again_of_a_file_that_is_whole_is_a_repetition(body, fetched):
+    viewing = [request("/film.wmv", ranges="0-"), part(body, 0, len(body))]
+    again = [request("/film.wmv", ranges="50000-"), part(body, 50_000, len(body))]
+    case = fetched(connection(*viewing, *again))
+    the_file(case, body)
+    assert events(case).count("HttpResponse") == 2
 
 
 def test_a_part_that_nobody_asked_for_is_not_said_to_be_lost(body, fetched):
@@ -225,6 +264,24 @@ def test_a_range_without_the_beginning_gives_its_packets(body, fetched):
 def test_what_is_no_windows_media_leaves_no_trace(fetched, messages):
     case = fetched(connection(*messages))
     assert rows(case, "sessions") == rows(case, "media") == rows(case, "events") == []
+
+
+def test_a_body_that_grows_beyond_measure_is_decoded_no_further(body):
+    bomb = gzip.compress(body + bytes(200 << 20), 9)
+    at = At(direction="server", offset=0, frame=1, ts=0)
+    pieces = np.zeros(1, dtype=PIECE)
+    pieces["length"] = len(bomb)
+    whole_ = Body(at=at, number=0, offset=0, data=np.frombuffer(bomb, dtype=np.uint8), pieces=pieces)
+    inflated = Inflated("gzip")
+    assert sum(len(b.data) for b in inflated.feed(whole_)) <= 64 * len(bomb) + (2 << 20)
+    assert inflated.broken and not inflated.whole
+
+
+@given(st.binary(max_size=200), st.integers(0, 200), st.sampled_from(["gzip", "deflate"]))
+def test_no_coded_bytes_harm(data, cut, coding):
+    source = np.frombuffer(gzip.compress(b"x" * 500)[:cut] + data, dtype=np.uint8)
+    if len(source):
+        list(Inflated(coding).feed(stretch(source, 0, len(source))))
 
 
 # --- the pieces of it --------------------------------------------------------------------------------
