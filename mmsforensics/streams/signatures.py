@@ -58,6 +58,27 @@ HTTP_STARTS: tuple[bytes, ...] = (
 """How the first bytes of an HTTP message look, in lower case."""
 
 
+def by_first_bytes(strings: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], NDArray[np.uint8]]:
+    """Put byte strings in order, and say which begin with which two bytes, ASCII case set aside.
+
+    Returns
+    -------
+    strings : tuple of bytes
+    firsts : ndarray of uint8, shape (65536, 2)
+        ``strings[firsts[b, 0] : firsts[b, 1]]`` begin with the two bytes that make the number b, big-endian;
+        (0, 0) where none does.
+    """
+    ordered = tuple(sorted(strings, key=bytes.lower))
+    firsts = np.zeros((1 << 16, 2), dtype=np.uint8)
+    for number, string in enumerate(ordered):
+        one, two = ((string[k : k + 1].lower()[0], string[k : k + 1].upper()[0]) for k in (0, 1))
+        for pair in {a << 8 | b for a in one for b in two}:
+            if firsts[pair, 1] == 0:
+                firsts[pair, 0] = number
+            firsts[pair, 1] = number + 1
+    return ordered, firsts
+
+
 def packed(strings: tuple[bytes, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Pack byte strings for the compiled search.
 

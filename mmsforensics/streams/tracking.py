@@ -224,19 +224,22 @@ def _copy(source, begin, n, target, to):
 def _contains(data, start, n, places, text, bounds, firsts):
     """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside.
 
-    It must begin among the first `places` bytes.
+    It must begin among the first `places` bytes. Strings number ``firsts[b, 0]`` up to ``firsts[b, 1]`` begin
+    with the two bytes that make the number b, big-endian.
     """
     end = np.uint64(start + n)  # unsigned: no test for negative indices in the inner loop
-    for i in range(np.uint64(start), np.uint64(start + places)):
-        if not firsts[data[i]]:
+    last = np.uint64(min(start + places, start + n - 1))
+    for i in range(np.uint64(start), last):
+        pair = (np.uint64(data[i]) << np.uint64(8)) | np.uint64(data[i + np.uint64(1)])
+        stop = firsts[pair, 1]
+        if stop == 0:
             continue
-        first = _lower(data[i])
-        for s in range(len(bounds) - 1):
+        for s in range(firsts[pair, 0], stop):
             length = np.uint64(bounds[s + 1] - bounds[s])
             begin = np.uint64(bounds[s])
-            if text[begin] != first or i + length > end:
+            if i + length > end:
                 continue
-            k = np.uint64(1)
+            k = np.uint64(2)
             while k < length and _lower(data[i + k]) == text[begin + k]:
                 k += np.uint64(1)
             if k == length:
