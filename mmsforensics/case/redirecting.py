@@ -14,7 +14,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,9 @@ from mmsforensics.sessions.redirections import Redirection
 LED_WITHIN_NS: Final = 60_000_000_000
 """From a redirector to the session it led to. Players open it at once; one that tries a transport that does
 not answer loses 20 to 30 s before the next one."""
+
+Content = tuple[str, int | None, str]
+"""Host, port and path, as `content_key` gives them."""
 
 BY_TARGET: Final = "client, target and time"
 BY_PATH: Final = "client, path and time; the session knows its server by the address alone"
@@ -117,24 +120,23 @@ def _note(item: Seen, entry: Entry, session: Watched, why: str) -> None:
 def telling(seen: Sequence[Seen]) -> list[Seen]:
     """Those that are rows, in the order given; see the rules of this file for responses of status 30x."""
     kept: set[int] = set()
+    fetched: dict[Content, list[Redirection]] = {}  # redirectors that are rows, by their own address
     for item in sorted(seen, key=lambda s: s.ts, reverse=True):
         by_status = item.seen is not None and item.seen.by_status
-        if not by_status or item.carrier is not None or item.led or _leads_on(item, seen, kept):
-            kept.add(id(item))
+        if by_status and item.carrier is None and not item.led and not _leads_on(item, fetched):
+            continue
+        kept.add(id(item))
+        if item.seen is not None:
+            fetched.setdefault(content_key(item.seen.url), []).append(item.seen)
     return [item for item in seen if id(item) in kept]
 
 
-def _leads_on(item: Seen, seen: Sequence[Seen], kept: set[int]) -> bool:
+def _leads_on(item: Seen, fetched: Mapping[Content, Sequence[Redirection]]) -> bool:
     """Whether a response sent the client to a redirector that is a row."""
     assert item.seen is not None
-    target = content_key(item.redirector.entries[0].target)
     return any(
-        other.seen is not None
-        and id(other) in kept
-        and other.seen.client_ip == item.seen.client_ip
-        and 0 <= other.ts - item.ts <= LED_WITHIN_NS
-        and content_key(other.seen.url) == target
-        for other in seen
+        other.client_ip == item.seen.client_ip and 0 <= other.ts - item.ts <= LED_WITHIN_NS
+        for other in fetched.get(content_key(item.redirector.entries[0].target), ())
     )
 
 

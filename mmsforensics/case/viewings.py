@@ -144,14 +144,17 @@ def group(
             continue
         mine = by_client.setdefault(session.client_ip, [])
         mine[:] = [v for v in mine if session.start_ts - v.last_ts <= ROLLOVER_NS]
-        viewing = next((v for v in reversed(mine) if _continues(v, session, entry_of)), None)
-        if viewing is None:
-            viewing = Viewing()
-            mine.append(viewing)
-            found.append(viewing)
-        viewing.sessions.append(session)
+        goes_on = next((v for v in reversed(mine) if _continues(v, session, entry_of)), None)
+        if goes_on is None:
+            goes_on = Viewing()
+            mine.append(goes_on)
+            found.append(goes_on)
+        goes_on.sessions.append(session)
+    of_client: dict[bytes, list[Viewing]] = {}
+    for viewing in found:
+        of_client.setdefault(viewing.sessions[0].client_ip, []).append(viewing)
     for refusal in refusals:
-        _attach(found, refusal)
+        _attach(of_client.get(refusal.client_ip, []), refusal)
     return [v for v in found if any(s.played or s.outcome != SENT_AWAY for s in v.sessions)]
 
 
@@ -181,8 +184,6 @@ def _attach(viewings: Sequence[Viewing], refusal: Refusal) -> None:
     """Add a refusal to the viewing that it led to: the first that had not played and began soon behind it."""
     for viewing in viewings:
         first = viewing.sessions[0]
-        if first.client_ip != refusal.client_ip:
-            continue
         if all(s.server_ip != refusal.server_ip for s in viewing.sessions):
             continue
         winner = viewing.winner

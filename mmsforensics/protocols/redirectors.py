@@ -62,6 +62,8 @@ _REFERENCE = re.compile(r"^[ \t]*Ref(\d{1,6})[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.IG
 _NSC_KEY = re.compile(r"^[ \t]*([A-Za-z0-9 ]{1,40}?)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _ONE_LINE = re.compile(r"\s*ASF\s+([A-Za-z][A-Za-z0-9+.-]{1,15}://\S+)\s*$", re.IGNORECASE)
 _STREAM_URL = re.compile(r"mms[tuh]?://\S+$", re.IGNORECASE)
+_BEGIN = re.compile(rb"(?:[\xef\xbb\xbf\xfe\xff]{2,3})?\s*(?:<asx|<\?xml|<!--|\[|#|asf\s|mms)", re.IGNORECASE)
+"""How all of them begin, zeros of UTF-16 left out: spares what is plainly none the decoding."""
 _TIME = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9})(?:\.(\d{1,9}))?$")
 
 
@@ -115,6 +117,8 @@ def read_redirector(data: bytes, url: str = "") -> Redirector | None:
     Redirector or None
         None when the bytes are none.
     """
+    if not _BEGIN.match(data[:1024].replace(b"\0", b"")):
+        return None
     text = text_of(data)
     cut = len(text) > TEXT_LIMIT
     text = text[:TEXT_LIMIT]

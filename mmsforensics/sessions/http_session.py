@@ -30,7 +30,7 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import MiddleOfDownload
-from mmsforensics.sessions.fetching import Fetch, Fetches
+from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.redirections import Redirection, moved
@@ -127,6 +127,7 @@ class HttpSessions:
         read: ReadDocument,
         redirect: Redirect,
         fetches: Fetches,
+        carries: Callable[[Story], None],
     ) -> None:
         self._client = client
         self._server = server
@@ -135,6 +136,7 @@ class HttpSessions:
         self._read = read
         self._redirect = redirect
         self._fetches = fetches
+        self._carries = carries
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
@@ -227,6 +229,7 @@ class HttpSessions:
             exchange.story = story
             if story not in self.stories:
                 self.stories.append(story)
+                self._carries(story)  # it may be known only when the connection is over
             self._tell_exchange(exchange)
             for anomaly in exchange.unheard:
                 story.anomaly(anomaly)
@@ -328,7 +331,8 @@ class HttpSessions:
         if message.number < 0:
             self._middle(exchange, message)
             return
-        if exchange.fetch is None:
+        partial = exchange.response is not None and exchange.response.status == PARTIAL_CONTENT
+        if exchange.fetch is None and (message.offset == 0 or partial):
             exchange.fetch = self._fetch(exchange, message)
         if exchange.fetch is not None:
             exchange.fetch.body(message)

@@ -143,7 +143,8 @@ class SessionRoom:
         protocol, client = self._seen_as.get(uid, ("unknown", None))
         stories = self._carried.get(uid, [])
         for story in stories:
-            story.delivered(_client_word(summary, client))
+            swapped = story.client in (watch.flow.a, watch.flow.b)  # who got a file may be the server
+            story.delivered(_client_word(summary, story.client if swapped else client))
         self._recorder.flow(summary, [s.number for s in stories], protocol, client)
 
     def _carries(self, uid: int, story: Story) -> None:
@@ -224,6 +225,7 @@ class SessionRoom:
             self._document,
             self._recorder.redirection,
             self._fetches,
+            lambda story: self._carries(uid, story),
         )
 
     def _document(self, document: Document) -> None:

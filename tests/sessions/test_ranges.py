@@ -39,6 +39,8 @@ def fetched(tmp_path):
         frames = sorted((f for c in connections for f in c), key=lambda f: f[1])
         case = mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames)], out=tmp_path / "case")
         assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+        carried = {s for flow in rows(case, "flows") for s in flow["session_ids"]}
+        assert carried == {s["session_id"] for s in rows(case, "sessions")}
         return case
 
     return analyze
@@ -103,6 +105,18 @@ def test_ranges_on_connections_side_by_side(body, fetched):
         ),
     )
     the_file(case, body)
+    assert len(rows(case, "flows", session_ids=["c001-s0001"])) == 3
+
+
+def test_the_first_range_may_be_the_last_to_come(body, fetched):
+    """Then the connections before it are over; they carried the session nevertheless."""
+    half = len(body) // 2
+    case = fetched(
+        connection(request("/film.wmv", ranges=f"{half}-"), part(body, half, len(body))),
+        connection(request("/film.wmv", ranges=f"0-{half - 1}"), part(body, 0, half), port=40002, at=9),
+    )
+    the_file(case, body)
+    assert len(rows(case, "flows", session_ids=["c001-s0001"])) == 2
 
 
 def test_several_ranges_in_one_response(body, fetched):
