@@ -177,7 +177,8 @@ class Connection:
         side must speak the same: in a capture that is transferred there are messages, too.
         """
         protocol = detect(first[side])
-        sure = not self._streams[side].saw_start or begins(first[side])
+        known = self._streams[side].saw_start and not isinstance(next(iter(self._held[side]), None), Gap)
+        sure = not known or begins(first[side])
         if sure or protocol not in (Protocol.MMS, Protocol.HTTP) or detect(first[1 - side]) is protocol:
             return protocol
         return None

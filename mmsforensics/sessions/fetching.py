@@ -104,7 +104,6 @@ class FetchedFile:
         self._announced: Ranges = []
         self._sent: Ranges = []  # of responses that were whole by their framing
         self._reach = 0
-        self._told = 0
         self._last: At | None = None
 
     def claim(self, claim: Claim) -> None:

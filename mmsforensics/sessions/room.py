@@ -143,8 +143,8 @@ class SessionRoom:
         protocol, client = self._seen_as.get(uid, ("unknown", None))
         stories = self._carried.get(uid, [])
         for story in stories:
-            swapped = story.client in (watch.flow.a, watch.flow.b)  # who got a file may be the server
-            story.delivered(_client_word(summary, story.client if swapped else client))
+            here = story.client in (watch.flow.a, watch.flow.b)  # who got a file may be the server
+            story.delivered(_client_word(summary, story.client if here else client))
         self._recorder.flow(summary, [s.number for s in stories], protocol, client)
 
     def _carries(self, uid: int, story: Story) -> None:
