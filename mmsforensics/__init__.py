@@ -7,18 +7,22 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmsforensics import asf
     from mmsforensics.case import Case, CaseError, analyze, open_case, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Case", "CaseError", "__version__", "analyze", "open_case", "verify"]
+__all__ = ["Case", "CaseError", "__version__", "analyze", "asf", "open_case", "verify"]
 
 
 def __getattr__(name: str) -> object:
-    """Load the case room when it is first asked for: ``--help`` must not wait for it."""
+    """Load a room when it is first asked for: ``--help`` must not wait for it."""
+    if name == "asf":
+        return importlib.import_module("mmsforensics.asf")
     if name in __all__:
         import mmsforensics.case
 

@@ -6,37 +6,23 @@ Any bytes give a `Header`; what does not fit is a `HeaderProblem`, and the rest 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mmsforensics.asf.codecs import audio_codec, video_codec
-from mmsforensics.asf.guids import guid_name, guid_of
-from mmsforensics.asf.layout import (
-    LAYOUTS,
-    TYPE_SPECIFIC,
-    Budget,
-    Fields,
-    ShortError,
-    parse_layout,
-    utf16,
+from mmsforensics.asf.guids import guid_name
+from mmsforensics.asf.layout import Fields, utf16
+from mmsforensics.asf.tree import (
+    DATA_OBJECT,
+    DATA_OBJECT_HEAD,
+    FRAME,
+    HEADER_FIELDS,
+    HEADER_OBJECT,
+    MAX_OBJECTS,
+    AsfObject,
+    HeaderProblem,
+    Reader,
 )
-
-FRAME = 24
-"""GUID and size of an object [ASF 2.1]."""
-
-HEADER_FIELDS = 30
-"""Frame, number of objects and two reserved bytes of the Header Object [ASF 3.1]."""
-
-DATA_OBJECT = guid_of("Data Object")
-
-DATA_OBJECT_HEAD = 50
-"""Data Object up to its first packet [ASF 5.1]."""
-
-MAX_DEPTH = 4
-"""Objects nested deeper are hostile: Header, Header Extension, and an object inside one of its objects."""
-
-MAX_OBJECTS = 4096
-"""Objects of a header read at most."""
 
 MAX_PACKET_SIZE = 0xFFFF
 """Bytes of a data packet at most: transports carry its length in 16 bits, and a header may lie to make
@@ -57,29 +43,6 @@ STREAM_TYPES = {
     "File Transfer Media": "file",
     "Binary Media": "binary",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderProblem:
-    """Something in a header that is not as it must be."""
-
-    offset: int
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class AsfObject:
-    """One object of the tree."""
-
-    guid: bytes
-    name: str
-    offset: int
-    """Offset of its GUID in the file."""
-    size: int
-    """Bytes, frame included, as far as they are there."""
-    fields: Mapping[str, object]
-    children: tuple[AsfObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +82,8 @@ class Header:
     tree: tuple[AsfObject, ...]
     size: int
     """Bytes of the Header Object: up to the Data Object, where one stands behind it."""
+    root: AsfObject | None = None
+    """The Header Object itself; None when the bytes are none."""
     data_offset: int = 0
     """Offset of the first data packet, 0 when the head of the Data Object is not there."""
     file_id: bytes = b""
@@ -189,90 +154,6 @@ class Header:
         return max(self.play_duration // 10_000 - self.preroll_ms, 0)
 
 
-@dataclass(slots=True)
-class _Reader:
-    data: bytes
-    problems: list[HeaderProblem] = field(default_factory=list)
-    objects: int = 0
-    budget: Budget = field(default_factory=Budget)
-
-    def problem(self, offset: int, expected: str, found: str) -> None:
-        self.problems.append(HeaderProblem(offset, expected, found))
-
-    def children(self, begin: int, end: int, depth: int) -> Iterator[AsfObject]:
-        at = begin
-        while at + FRAME <= end:
-            guid = self.data[at : at + 16]
-            size = int.from_bytes(self.data[at + 16 : at + FRAME], "little")
-            if depth == 1 and guid == DATA_OBJECT:
-                return
-            if self.objects >= MAX_OBJECTS:
-                self.problem(at, f"no more than {MAX_OBJECTS} objects", "another")
-                return
-            if size < FRAME:
-                self.problem(at + 16, f"an object size of at least {FRAME}", str(size))
-                return
-            if at + size > end:
-                self.problem(at + 16, f"an object of at most {end - at} bytes", str(size))
-                size = end - at
-            yield self.object(guid, at, size, depth)
-            at += size
-        if 0 < end - at < FRAME:
-            self.problem(at, "an object", f"{end - at} bytes")
-
-    def object(self, guid: bytes, at: int, size: int, depth: int) -> AsfObject:
-        self.objects += 1
-        name = guid_name(guid)
-        fields: Fields = {}
-        children: tuple[AsfObject, ...] = ()
-        end = at + size
-        if guid not in LAYOUTS:
-            fields["data"] = self.data[at + FRAME : end]
-            return AsfObject(guid, name, at, size, fields)
-        inner = self._fields(guid, name, at + FRAME, end, fields)
-        if name == "Header Extension":
-            children = self._nested(inner, self._extension_end(inner, end, fields), depth)
-        elif name == "Extended Stream Properties" and inner + FRAME <= end:
-            children = self._nested(inner, end, depth)
-        elif name == "Stream Properties":
-            self._type_specific(inner, fields)
-        return AsfObject(guid, name, at, size, fields, children)
-
-    def _nested(self, begin: int, end: int, depth: int) -> tuple[AsfObject, ...]:
-        if depth >= MAX_DEPTH:
-            self.problem(begin, f"objects nested at most {MAX_DEPTH} deep", "deeper ones")
-            return ()
-        return tuple(self.children(begin, end, depth + 1))
-
-    def _extension_end(self, begin: int, end: int, fields: Fields) -> int:
-        size = _int(fields, "Header Extension Data Size")
-        if begin + size != end and begin < end:
-            self.problem(begin - 4, f"a Header Extension Data Size of {end - begin}", str(size))
-        return min(begin + size, end)
-
-    def _fields(self, guid: bytes, name: str, begin: int, end: int, fields: Fields) -> int:
-        section, layout = LAYOUTS[guid]
-        try:
-            return begin + parse_layout(layout, self.data[begin:end], 0, fields, self.budget)[1]
-        except ShortError as short:
-            self.problem(begin + short.offset, f"field {short.field} of {name} (ASF {section})", "its end")
-            return end
-
-    def _type_specific(self, end: int, fields: Fields) -> None:
-        layout = TYPE_SPECIFIC.get(str(fields.get("Stream Type")))
-        raw = _raw(fields, "Type-Specific Data")
-        if layout is None or not raw:
-            return
-        values: Fields = {}
-        fields["Type-Specific Fields"] = values
-        try:
-            parse_layout(layout, raw, 0, values, self.budget)
-        except ShortError as short:
-            if not short.field.startswith("Codec Specific Data Size"):
-                begin = end - len(_raw(fields, "Error Correction Data")) - len(raw)
-                self.problem(begin + short.offset, f"field {short.field} of Stream Properties", "its end")
-
-
 def parse_header(data: bytes) -> Header:
     """Parse an ASF header.
 
@@ -286,8 +167,8 @@ def parse_header(data: bytes) -> Header:
     Header
         With what could be read; `problems` says what could not.
     """
-    reader = _Reader(data)
-    if data[:16] != guid_of("Header Object") or len(data) < HEADER_FIELDS:
+    reader = Reader(data)
+    if data[:16] != HEADER_OBJECT or len(data) < HEADER_FIELDS:
         reader.problem(0, "an ASF Header Object of at least 30 bytes", data[:16].hex(" ") or "nothing")
         return Header((), 0, problems=tuple(reader.problems))
     size = int.from_bytes(data[16:24], "little")
@@ -301,11 +182,12 @@ def parse_header(data: bytes) -> Header:
         reader.problem(16, f"a Header Object of {end} bytes, up to the Data Object", str(size))
     if data[end : end + 16] not in (DATA_OBJECT, b""):
         reader.problem(end, "the Data Object behind the header", data[end : end + 16].hex(" "))
-    tree = tuple(reader.children(HEADER_FIELDS, end, 1))
+    root = reader.header(end)
+    tree = root.children
     count = int.from_bytes(data[24:28], "little")
     if count != len(tree):
         reader.problem(24, f"the number of objects in the header, {len(tree)}", str(count))
-    header = Header(tree, end)
+    header = Header(tree, end, root)
     header = _with_file_properties(header)
     header = _with_data_object(header, data)
     everything = list(_walk(tree))
@@ -352,9 +234,9 @@ def _raw(fields: Mapping[str, object], name: str) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _records(fields: Mapping[str, object], name: str) -> list[Fields]:
-    value = fields.get(name, [])
-    return value if isinstance(value, list) else []
+def _records(fields: Mapping[str, object], name: str) -> tuple[Fields, ...]:
+    value = fields.get(name, ())
+    return value if isinstance(value, tuple) else ()
 
 
 def _with_file_properties(header: Header) -> Header:

@@ -23,6 +23,7 @@ ASF_PACKET = np.dtype(
         ("body_at", "u2"),  # offset of the first payload, or of Payload Flags
         ("ok", "u1"),
         ("reason", "u1"),  # Reason
+        ("correction", "u1"),  # Error Correction Flags, 0 when the packet has none
     ],
     align=True,
 )
@@ -37,6 +38,8 @@ PAYLOAD = np.dtype(
         ("object_size", "u4"),  # 0 when the payload does not say
         ("presentation_ms", "u4"),  # preroll included
         ("time_at", "u4"),  # offset of the presentation time in the packet, 0 when it has none of its own
+        ("extension_at", "u2"),  # offset of the replicated data that extension systems define
+        ("extension_length", "u2"),  # their bytes, 0 when there are none
         ("stream", "u1"),
         ("key", "u1"),
         ("compressed", "u1"),  # whether it is one of the whole small objects of a compressed payload
@@ -54,7 +57,7 @@ class Reason(IntEnum):
     NONE = 0
     TOO_SHORT = 1
     ERROR_CORRECTION = 2
-    """Error correction data of a length type or size that the specification does not allow."""
+    """Error correction data of a length type that the specification does not allow."""
     LENGTH_TYPES = 3
     PADDING = 4
     """More padding than there is room."""
@@ -97,16 +100,23 @@ def parse_head(data, base, size, row):
     row["send_time_ms"] = 0
     row["duration_ms"] = 0
     row["flags_at"] = row["length_at"] = row["padding_at"] = row["body_at"] = 0
+    row["correction"] = 0
     at = 0
     if size < 12 or size > 65535:
         row["reason"] = 1
         return
     first = data[base]
     if first & 0x80:
-        if first & 0x60 or (first & 0x0F) > 2:
+        row["correction"] = first
+        if first & 0x60:
             row["reason"] = 2
             return
+        # Two bytes, says the specification, but readers must go by the length. Of opaque data, which may
+        # follow, it states no length: where there are any, what is read behind them is not sound.
         at = 1 + np.int64(first & 0x0F)
+        if at + 8 > size:
+            row["reason"] = 1
+            return
     flags = data[base + at]
     row["flags_at"] = at
     if flags & 0x80:
@@ -229,6 +239,7 @@ def parse_payloads(data, base, size, index, row, out, n):
         payload["object_size"] = 0
         payload["presentation_ms"] = row["send_time_ms"]
         payload["time_at"] = 0
+        payload["extension_at"] = payload["extension_length"] = 0
         payload["compressed"] = 0
         if at + replicated > end or 2 <= replicated < 8:
             return _refuse(row, 7)
@@ -244,6 +255,8 @@ def parse_payloads(data, base, size, index, row, out, n):
             payload["object_size"] = _field(data, base + at, 3)
             payload["presentation_ms"] = _field(data, base + at + 4, 3)
             payload["time_at"] = at + 4
+            if replicated > 8:
+                payload["extension_at"], payload["extension_length"] = at + 8, replicated - 8
         at += replicated
         length = end - at
         if length_kind:
@@ -329,5 +342,6 @@ def walk_payloads(data: NDArray[np.uint8], size: int) -> tuple[NDArray[np.void],
         payloads = np.empty(room, dtype=PAYLOAD)
         done, n = _walk(data, size, heads, payloads, True)
         if done == len(heads):
-            return heads, payloads[:n].copy()
+            return heads, payloads[:n] if 2 * n > room else payloads[:n].copy()
+        del payloads
         room *= 2

@@ -22,18 +22,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf.guids import guid_of
-from mmsforensics.asf.header import (
-    BROADCAST,
-    DATA_OBJECT,
-    DATA_OBJECT_HEAD,
-    FRAME,
-    HEADER_FIELDS,
-    SEEKABLE,
-    Header,
-    parse_header,
-)
+from mmsforensics.asf.header import BROADCAST, SEEKABLE, Header, parse_header
 from mmsforensics.asf.packets import walk_payloads
 from mmsforensics.asf.padding import restore_padding
+from mmsforensics.asf.tree import DATA_OBJECT, DATA_OBJECT_HEAD, FRAME, HEADER_FIELDS
 
 BLOCK = 2 << 20
 """Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""

@@ -29,6 +29,7 @@ def analyze(
     *,
     overlap: str = "first",
     merge: bool = False,
+    show_secrets: bool = False,
     progress: Callable[[Progress], None] | None = None,
     compiling: Callable[[], None] | None = None,
 ) -> Case:
@@ -48,6 +49,9 @@ def analyze(
         versions of bytes that differ are exported in any case.
     merge : bool
         Join partial copies of the same content, of several viewers, into media of the kind ``merged``.
+    show_secrets : bool
+        Tell passwords that were sent in clear. Without it they are masked in every table, which the manifest
+        says.
     progress : callable, optional
         Called with a `Progress` several times a second, on a thread of its own.
     compiling : callable, optional
@@ -83,7 +87,7 @@ def analyze(
         from mmsforensics.evidence.compiled import told_of_compiling
 
         with told_of_compiling(compiling):
-            captures = build(work, intake, overlap, merge=merge)
+            captures = build(work, intake, overlap, merge=merge, show_secrets=show_secrets)
         _log(work, target, captures)
         _put_in_place(work, target)
     except BaseException:

@@ -7,6 +7,7 @@ Rules of this file:
 * `proven` is a header of a medium that has a packet with the same LocationId and the same bytes; where none
   has, a header is borrowed only if no other one fits (`consistent`), its packet size is reached by a packet,
   and no other URL is known;
+* a medium to which a station file gave a header when it had long begun is lent that one, if its packets fit;
 * sessions come in any order, so this is done when all are known, and the lent bytes keep the lender's frames.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, walk_payloads
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
-from mmsforensics.sessions import SessionSummary, pad
+from mmsforensics.sessions import PROVENANCE, Origin, SessionSummary, pad
 
 if TYPE_CHECKING:
     from mmsforensics.case.media_files import MediumFile
@@ -38,13 +40,40 @@ SLACK_MS = 10_000
 """Send times may exceed what the header declares by this: encoders round, and count the preroll or do not."""
 
 
+class Lender(Interface):
+    """Who lends a header."""
+
+    @property
+    def media_id(self) -> str:
+        """What it is called."""
+
+    @property
+    def header_bytes(self) -> bytes:
+        """The header."""
+
+    def origin_rows(self) -> NDArray[np.void]:
+        """Where its bytes come from, dtype PROVENANCE; what lies behind the header does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationHeader:
+    """A header that a station file gave."""
+
+    media_id: str
+    header_bytes: bytes
+
+    def origin_rows(self) -> NDArray[np.void]:
+        """No frame holds its bytes: they came as text."""
+        return np.array([(0, len(self.header_bytes), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
+
+
 @dataclass(frozen=True, slots=True)
 class Loan:
     """A header found for a medium."""
 
-    lender: MediumFile
+    lender: Lender
     proof: str
-    """`proven` or `consistent`."""
+    """`proven`, `consistent` or `station file`."""
     note: str
 
 
@@ -79,6 +108,10 @@ class Lending:
         self._media.clear()
 
     def _loan(self, borrower: MediumFile) -> Loan | None:
+        header, source = borrower.late_header
+        if header and _fits(parse_header(header), borrower):
+            note = "it came when more packets waited for it than are held"
+            return Loan(StationHeader(source, header), "station file", note)
         consistent: list[MediumFile] = []
         proven: list[tuple[int, MediumFile]] = []
         for lenders in self._lenders(borrower):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
@@ -21,6 +22,8 @@ from mmsforensics.case.manifest import write_manifest
 from mmsforensics.case.media_files import MediaPlace, MediaRows
 from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
+from mmsforensics.case.server_logs import write_server_logs
+from mmsforensics.case.stations import given_stations
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.world import World
@@ -34,11 +37,17 @@ from mmsforensics.streams import Policy
 
 
 def build(
-    work: Path, intake: Intake, overlap: str = "first", *, merge: bool = False
+    work: Path,
+    intake: Intake,
+    overlap: str = "first",
+    *,
+    merge: bool = False,
+    show_secrets: bool = False,
 ) -> list[dict[str, object]]:
     """Analyse captures into the folder `work`.
 
-    `overlap` is the name of a `streams.Policy`; with `merge`, partial copies of the same content are joined.
+    `overlap` is the name of a `streams.Policy`; with `merge`, partial copies of the same content are joined;
+    with `show_secrets`, passwords are told.
 
     Returns
     -------
@@ -48,22 +57,26 @@ def build(
     policy = Policy[overlap.upper()]
     spool = work / "spool"
     spool.mkdir(exist_ok=True)
-    store = TableStore(work)
+    store = TableStore(work, show_secrets=show_secrets)
     count = len(intake.sources)
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
     copies = Copies() if merge else None
-    with Writers() as writers:
+    with Writers() as writers, Spools() as spools:
         try:
+            documents = intake.documents()
+            stations = given_stations(documents, store, book)
             surroundings = Surroundings(store, book)
-            surroundings.given(intake.documents())
+            surroundings.given(documents)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
-            place = MediaPlace(work, spool, store, book, writers, Spools(), MediaRows(store))
-            lending, delivery = Lending(), Delivery()
+            place = MediaPlace(work, spool, store, book, writers, spools, MediaRows(store))
+            lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
-                recorder = CaseRecorder(place, lending, delivery, copies, surroundings)
-                world = World(recorder, book.stitched, book.count, policy)
+                recorder = CaseRecorder(
+                    place, lending, delivery, copies, surroundings, logs, show_secrets=show_secrets
+                )
+                world = World(recorder, book.stitched, book.count, policy, stations)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
                 world.finish()
@@ -71,6 +84,8 @@ def build(
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
                     anomalies.setdefault(capture, []).append(f"frame {local}: {text}")
+            logs.write(store)
+            write_server_logs(intake, store, book.capture_ids, logs.sessions, show_secrets=show_secrets)
             if copies is not None:
                 merge_copies(copies, place)
             surroundings.finish()
@@ -87,7 +102,8 @@ def build(
             raise
     shutil.rmtree(spool)
     media = _media_hashes(work)
-    write_manifest(work, captures, _containers(intake), tables, media, overlap=overlap, merge=merge)
+    parameters = {"merge": merge, "overlap_policy": overlap, "show_secrets": show_secrets}
+    write_manifest(work, captures, _containers(intake), tables, media, parameters)
     return captures
 
 

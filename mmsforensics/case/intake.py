@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, get_args
 
 from mmsforensics.evidence import Evidence, Problem, hash_file, open_evidence
 from mmsforensics.evidence.files import HEAD
-from mmsforensics.evidence.formats import DocumentFormat, document_of
+from mmsforensics.evidence.formats import Bytes, DocumentFormat, document_of
 from mmsforensics.evidence.problem import UNKNOWN_OFFSET
 from mmsforensics.evidence.sources import Source, head_of_content
 from mmsforensics.packets import CaptureScan, PacketBatch, ScanSummary, first_times, read_ahead
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 PEEKED = 1 << 20
 """Bytes of a compressed capture unpacked to see when it begins."""
 
-DOCUMENT_LIMIT = 1 << 28
-"""Bytes read of a document: a busy server's log of a month. What is beyond is told as a problem."""
+DOCUMENT_LIMIT = 1 << 24
+"""Bytes read of a document that is no server's log: station files and redirectors have some thousand. What is
+beyond is told as a problem."""
 
 UNREAD = ScanSummary(
     packets=0,
@@ -84,7 +85,7 @@ class GivenDocument:
     name: str
     format: DocumentFormat
     data: bytes
-    """Its content, unpacked."""
+    """Its content, unpacked; empty of a server's log, which `Intake.logs` gives."""
 
 
 class Intake:
@@ -132,9 +133,10 @@ class Intake:
                 return None
             with open_evidence(source.file, spool=self._spool, name=source.name) as evidence:
                 kind = document_of(evidence.data[:HEAD].tobytes())
-                data = evidence.data[:DOCUMENT_LIMIT].tobytes()
+                limit_of = 0 if kind == "w3c log" else DOCUMENT_LIMIT
+                data = evidence.data[:limit_of].tobytes()
                 problems = (*source.problems, *evidence.problems)
-                if len(evidence.data) > DOCUMENT_LIMIT:
+                if len(evidence.data) > DOCUMENT_LIMIT and kind != "w3c log":
                     found = f"{len(evidence.data)} bytes, of which the rest was not read"
                     limit = f"at most {DOCUMENT_LIMIT} bytes of a document"
                     problems += (Problem(evidence.label, DOCUMENT_LIMIT, None, limit, found),)
@@ -147,6 +149,26 @@ class Intake:
             source, evidence.size, evidence.format, evidence.wrapping, scan, problems
         )
         return GivenDocument(number, source.name, kind, data)
+
+    def logs(self) -> Iterator[tuple[int, str, Bytes]]:
+        """Servers' logs: number and name of the evidence, and its bytes until the next one is asked for."""
+        for number, source in enumerate(self.sources):
+            if number in self._facts and self._facts[number].format == "w3c log":
+                try:
+                    opened = open_evidence(source.file, spool=self._spool, name=source.name)
+                except OSError as error:
+                    gone = error.strerror or str(error)
+                    self.found(number, [Problem(source.name, UNKNOWN_OFFSET, None, "the log again", gone)])
+                    continue
+                with opened as evidence:
+                    yield number, evidence.label, evidence.data
+
+    def found(self, number: int, problems: Iterable[Problem]) -> None:
+        """Take note of what is wrong with a document that was read."""
+        facts, more = self._facts[number], tuple(problems)
+        if more:
+            scan = replace(facts.scan, truncated=True)
+            self._facts[number] = replace(facts, scan=scan, problems=(*facts.problems, *more))
 
     def close(self) -> None:
         """Let go of a capture whose turn never came."""

@@ -105,6 +105,7 @@ def loss_columns(
         "bytes_seen": rows["bytes_seen"],
         "bytes_recovered": rows["bytes_saved"],
         "payloads_recovered": rows["payloads"],
+        "packets_restored": rows["restored"],
         "stream_number": [s.stream for s in streams],
         "start_ms": [s.start_ms for s in streams],
         "end_ms": [s.end_ms for s in streams],

@@ -19,14 +19,12 @@ def write_manifest(
     containers: Sequence[Mapping[str, object]],
     tables: Sequence[WrittenTable],
     media: Mapping[str, str],
-    *,
-    overlap: str = "first",
-    merge: bool = False,
+    parameters: Mapping[str, object],
 ) -> None:
     """Write the manifest.
 
     `containers` are archives that evidence lay in; `media` gives the hashes of files that were hashed as they
-    were written; `overlap` and `merge` are parameters of the analysis.
+    were written; `parameters` are those of the analysis.
     """
     content = {t.path: t for t in tables}
     outputs = []
@@ -46,7 +44,7 @@ def write_manifest(
         "tool": "mmsforensics",
         "version": mmsforensics.__version__,
         "schema_version": SCHEMA_VERSION,
-        "parameters": {"merge": merge, "overlap_policy": overlap},
+        "parameters": dict(parameters),
         "evidence": list(captures),
         "containers": list(containers),
         "outputs": outputs,

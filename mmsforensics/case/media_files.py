@@ -19,17 +19,30 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, parse_header
-from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lending, padded
+from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lender, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
+from mmsforensics.case.restored import COMPUTED, computed_from, restored_rows
 from mmsforensics.case.store import TableStore
+from mmsforensics.case.views import ENCRYPTED_NOTE, encrypted, write_views
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
-from mmsforensics.sessions import MEDIA_PACKET, PROVENANCE, MediumBlock, MediumKind, MediumSummary, Origin
+from mmsforensics.sessions import (
+    MEDIA_PACKET,
+    PROVENANCE,
+    MediumBlock,
+    MediumKind,
+    MediumSummary,
+    Origin,
+    RestoredPacket,
+)
 
 SPOOL_ROWS = 1 << 16
 """Rows of a spool file handled at once."""
+
+SPOOL_READ = 4 << 20
+"""Bytes of a spool file that are read rather than mapped."""
 
 ORIGIN_NAMES = array_of([o.name.lower() for o in Origin], pa.string())
 
@@ -88,10 +101,10 @@ class Spool:
             self._spools.append(self._path, rows.tobytes())
 
     def rows(self) -> NDArray[np.void]:
-        """All rows, mapped from disk."""
+        """All rows, mapped from disk where they are many."""
+        if self._spools.size(self._path) <= SPOOL_READ and not self._path.exists():
+            return np.frombuffer(self._spools.read(self._path), dtype=self._dtype)
         self._spools.flush(self._path)
-        if not self._path.exists():
-            return np.empty(0, dtype=self._dtype)
         return np.memmap(self._path, dtype=self._dtype, mode="r")
 
     def batches(self) -> Iterator[NDArray[np.void]]:
@@ -159,6 +172,7 @@ class MediumFile:
         kind: MediumKind,
         lending: Lending | None,
         *,
+        source: str = "",
         joined: Joined | None = None,
         keep: Callable[[Kept], None] | None = None,
     ) -> None:
@@ -167,10 +181,12 @@ class MediumFile:
         self._book = place.book
         self.kind = kind
         self._lending = lending
+        self._source = source
         self._joined = joined
         self._keep = keep
         self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
+        self.late_header = (b"", "")
         self._names = names
         self.header_bytes = header
         self._file = HashedFile(place.root / names.path(kind), place.writers)
@@ -181,6 +197,7 @@ class MediumFile:
         self._salvaged = place.spool / f"{stem}.salvaged"
         self._salvaged_packets = Spool(place.spool / f"{stem}.salvaged-packets", MEDIA_PACKET, place.spools)
         self._salvaged_origins = Spool(place.spool / f"{stem}.salvaged-origins", PROVENANCE, place.spools)
+        self._computed = Spool(place.spool / f"{stem}.restored", COMPUTED, place.spools)
 
     def write(self, block: MediumBlock) -> None:
         """Append bytes to the file, with the packets and origins that go with them."""
@@ -194,6 +211,10 @@ class MediumFile:
             file.write(block.data.tobytes())
         self._salvaged_packets.append(block.packets)
         self._salvaged_origins.append(block.provenance)
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Record what a packet was computed from."""
+        self._computed.append(computed_from(packet))
 
     def _salvage_file(self) -> SalvageFile | None:
         if not self._salvaged.exists():
@@ -220,6 +241,16 @@ class MediumFile:
         media_id = self._names.media_id(self.kind)
         self._rows(self.kind, header, summary, self._file, self._notes(made))
         self._packet_rows(media_id)
+        first = self._origins.rows()["frame"][:1]
+        if self.header_bytes:
+            write_views(
+                self._place,
+                self._names,
+                self.kind,
+                header,
+                self._packets.rows(),
+                int(first[0]) if len(first) else 0,
+            )
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
         if made is not None and made.file is not None:
@@ -228,6 +259,9 @@ class MediumFile:
             self._rows(self._playable, playable_header, written, made.file, list(made.notes))
             for batch in self._playable_origins.batches():
                 self._provenance(self._names.media_id(self._playable), batch)
+        for batch in self._computed.batches():
+            restored_rows(self._store, self._book, batch, self.session_id, media_id)
+        self._computed.remove()
         self._verdict_rows(media_id, summary)
         self._loss_rows(media_id, header, summary)
         self._salvaged.unlink(missing_ok=True)
@@ -235,6 +269,7 @@ class MediumFile:
         self._salvaged_origins.remove()
         self._playable_origins.remove()
         self._missing = summary.packets_missing
+        self.late_header = summary.late_header
         if self._keep is not None and summary.packets and self.kind == "faithful":
             path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
             self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
@@ -306,9 +341,9 @@ class MediumFile:
         for spool in (self._packets, self._origins, self._playable_origins):
             spool.remove()
 
-    def play_with(self, lender: MediumFile, proof: str, note: str) -> None:
+    def play_with(self, lender: Lender, proof: str, note: str) -> None:
         """Write a playable file of these packets with the header of another medium."""
-        lender_id = lender._names.media_id(lender.kind)
+        lender_id = lender.media_id
         header_bytes = lender.header_bytes
         header = parse_header(header_bytes)
         laid = self._place.spool / f"{self._names.media_id('laid')}.bytes"
@@ -337,11 +372,11 @@ class MediumFile:
             self._provenance(self._names.media_id("playable"), batch)
 
     def _lay(
-        self, path: Path, origins: Spool, lender: MediumFile, packet_size: int
+        self, path: Path, origins: Spool, lender: Lender, packet_size: int
     ) -> tuple[int, NDArray[np.void]]:
         """Write what the faithful file would be; returns its size and the rows of its packets."""
         size = len(lender.header_bytes)
-        lent = lender._origins.rows()
+        lent = lender.origin_rows()
         head = np.array(lent[lent["file_offset"] < size])
         head["length"] = np.minimum(head["length"], size - head["file_offset"])
         origins.append(head)
@@ -382,6 +417,8 @@ class MediumFile:
         loan: tuple[str, str] | None = None,
     ) -> None:
         media_id = self._names.media_id(kind)
+        if encrypted(header):
+            notes = [*notes, ENCRYPTED_NOTE]
         self._place.rows.add(
             file,
             {
@@ -394,14 +431,15 @@ class MediumFile:
                 "packets_missing": summary.packets_missing,
                 "complete": summary.complete,
                 "verdict": summary.verdict,
+                "encrypted": encrypted(header),
                 "duration_ms": header.duration_ms,
                 "title": header.title,
                 "author": header.author,
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
-                "header_from": loan[0] if loan else None,
-                "header_proof": loan[1] if loan else None,
+                "header_from": loan[0] if loan else self._source or None,
+                "header_proof": loan[1] if loan else "station file" if self._source else None,
                 "merged_from": self._joined.media_ids if self._joined else [],
             },
         )

@@ -90,7 +90,7 @@ def make_playable(
     """
     if not header.packet_size:
         return Made(("packet size unknown: nothing can be repaired",))
-    locations = np.ascontiguousarray(packets["location"]).astype(np.int64)
+    locations = unwrapped(np.ascontiguousarray(packets["location"]).astype(np.int64))
     sizes = np.ascontiguousarray(packets["size"]).astype(np.int64)
     facts = PlayableFacts(
         count=len(packets),
@@ -107,7 +107,7 @@ def make_playable(
         result, taken = _with_salvaged(
             faithful, header_bytes, header.packet_size, number, found, origins, salvaged, out, record
         )
-        reasons = (*reasons, f"of {taken} packets that holes have hurt, the payloads wholly seen are in it")
+        reasons = (*reasons, *taken)
         return Made(reasons, out, result.header_bytes, result.packets, (*reasons, *result.notes))
     if not reasons:
         return Made(())
@@ -150,8 +150,8 @@ def _with_salvaged(
     salvaged: SalvageFile,
     out: HashedFile,
     record: Callable[[NDArray[np.void]], None],
-) -> tuple[PlayableResult, int]:
-    """Write the playable copy with the packets saved in part at their places; returns how many were taken.
+) -> tuple[PlayableResult, list[str]]:
+    """Write the playable copy with the packets saved in part or restored at their places; says which.
 
     They are numbered from `number` on: behind the faithful file's packets and what else stands in it.
     """
@@ -160,11 +160,11 @@ def _with_salvaged(
         salvaged.rows[name].astype(np.int64) for name in ("location", "send_time_ms", "size")
     )
     order = presentation_order(
-        np.concatenate((whole.location, location)),
+        unwrapped(np.concatenate((whole.location & 0xFFFFFFFF, location))),
         np.concatenate((whole.send, send)),
         np.concatenate((-whole.size, packet_size + 1 - saved)),  # any whole copy is better
     )
-    taken = int(np.count_nonzero(order >= count))
+    taken = _taken(salvaged.rows["restored"][order[order >= count] - count])
     between = np.zeros(number - count, dtype=np.int64)
     shifted = np.array(salvaged.origins)
     shifted["file_offset"] += boundary
@@ -190,6 +190,25 @@ def _with_salvaged(
             tell=tell,
         )
     return result, taken
+
+
+def _taken(restored: NDArray[np.integer]) -> list[str]:
+    """What the packets in a playable file are that stand in no faithful one."""
+    computed = int(np.count_nonzero(restored))
+    hurt = len(restored) - computed
+    said = []
+    if hurt:
+        said.append(f"of {hurt} packets that holes have hurt, the payloads wholly seen are in it")
+    if computed:
+        said.append(f"{computed} packets that were not seen are in it, inferred: computed from parity")
+    return said
+
+
+def unwrapped(locations: NDArray[np.int64]) -> NDArray[np.int64]:
+    """LocationIds that go on where the numbers of a sender pass 2^32."""
+    if not len(locations) or int(locations.max()) - int(locations.min()) < 1 << 31:
+        return locations
+    return np.where(locations < 1 << 31, locations + (1 << 32), locations)
 
 
 def cut_at(edits: NDArray[np.void], boundary: int) -> NDArray[np.void]:

@@ -1,13 +1,13 @@
 """Recovered files made a second time, from the evidence and the table `provenance` alone.
 
 No protocol is decoded here: what a row says is copied from the frame it names, so that a mistake of a
-decoder, of a table or of a file shows as bytes that differ.
+decoder, of a table or of a file shows as bytes that differ. Packets that parity gave are computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from mmsforensics.analytics.arrays import numbers_of
 from mmsforensics.case.errors import CaseError
 from mmsforensics.case.evidence_frames import EvidenceFrames
 from mmsforensics.case.folder import Case
+from mmsforensics.case.restored import computed_again
 
 ROWS_AT_ONCE = 1 << 15
 """Rows of provenance rebuilt at once: some 40 MiB where each is a full frame."""
@@ -80,12 +81,15 @@ def rebuild(case: Case, frames: EvidenceFrames) -> Iterator[Rebuilt]:
     if isinstance(media_ids, pa.ChunkedArray):
         media_ids = media_ids.combine_chunks()
     names = media_ids.dictionary.to_pylist()
+    by_parity = "restored" in provenance.column("kind").unique().to_pylist()
+    restored = case.table("restored").to_pylist() if by_parity else []
     codes = numbers_of(media_ids.indices).astype(np.int64)
     for medium in case.table("media").to_pylist():
         media_id, path = medium["media_id"], medium["path"]
         rows = np.flatnonzero(codes == names.index(media_id)) if media_id in names else codes[:0]
         try:
-            message = _rebuilt(case.path / path, medium, provenance, rows, frames)
+            again = _restored(restored, media_id, frames)
+            message = _rebuilt(case.path / path, medium, provenance, rows, frames, again)
             yield Rebuilt(media_id, path, ok=True, message=message)
         except CaseError as error:
             yield Rebuilt(media_id, path, ok=False, message=str(error))
@@ -97,9 +101,10 @@ def _rebuilt(
     provenance: pa.Table,
     rows: NDArray[np.intp] | NDArray[np.int64],
     frames: EvidenceFrames,
+    again: Sequence[bytes],
 ) -> str:
     digest = hashlib.sha256()
-    done = from_frames = padding = other = 0
+    done = from_frames = padding = other = computed = reached = 0
     if not path.is_file():
         raise CaseError("cannot be held against its frames: the file is missing")
     with path.open("rb") as file:
@@ -116,6 +121,12 @@ def _rebuilt(
                     padding += int(part.length[i])
                     continue
                 start, stop = int(at[i]), int(at[i] + part.length[i])
+                if part.kind[i] == "restored":
+                    reached = _given_by_parity(here[start:stop].tobytes(), again, reached)
+                    if reached < 0:
+                        raise CaseError(f"{stop - start} bytes at {done + start} are not what parity gives")
+                    computed += stop - start
+                    other -= stop - start
                 out[start:stop][: max(len(here) - start, 0)] = here[start:stop]
                 other += int(part.length[i])
             _compare(part, here, out, done)
@@ -128,7 +139,24 @@ def _rebuilt(
         raise CaseError(f"rebuilt SHA-256 {digest.hexdigest()}, expected {medium['sha256']}")
     said = f"rebuilt from frames: {from_frames:,} bytes"
     said += f", and {padding:,} of padding" if padding else ""
+    said += f"; {computed:,} bytes computed again from parity" if computed else ""
     return said + (f"; {other:,} bytes of repairs, index and decoding have no frame" if other else "")
+
+
+def _given_by_parity(part: bytes, packets: Sequence[bytes], begin: int) -> int:
+    """Which packet holds some bytes, looked for from `begin` on, as they are nearly in order; -1 if none."""
+    n = len(packets)
+    return next((i for k in range(n) if part in packets[i := (begin + k) % n]), -1)
+
+
+def _restored(
+    rows: Sequence[Mapping[str, object]], media_id: str, frames: EvidenceFrames
+) -> tuple[bytes, ...]:
+    """The packets of a medium that parity gives; of a playable file, those of the faithful one."""
+    stem, _, kind = media_id.rpartition("-")
+    if kind != "playable":
+        return ()
+    return tuple(computed_again([r for r in rows if r["media_id"] == f"{stem}-faithful"], frames))
 
 
 def _from_frames(

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
+from mmsforensics.analytics.log_matching import SessionFacts
 from mmsforensics.case.borrowing import Lending
+from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.delivery import Delivery
 from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
 from mmsforensics.case.merging import Copies
@@ -21,6 +23,7 @@ from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.traffic import Traffic
 from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
 from mmsforensics.sessions.redirections import Redirection
+from mmsforensics.sessions.secrets import MASK, masked_details, masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -35,8 +38,13 @@ class CaseRecorder:
         delivery: Delivery,
         copies: Copies | None,
         surroundings: Surroundings,
+        logs: ClientLogs,
+        *,
+        show_secrets: bool = False,
     ) -> None:
         self._surroundings = surroundings
+        self._show_secrets = show_secrets
+        self._logs = logs
         self._lending = lending
         self._delivery = delivery
         self._copies = copies
@@ -70,12 +78,17 @@ class CaseRecorder:
         self._traffic.conflict(flow, side, conflict)
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """Record a finished flow."""
         session_ids = [self._ids[n] for n in sessions]
         self._traffic.flow(summary, session_ids, protocol, client)
-        self._delivery.flow(summary, session_ids, client)
+        self._delivery.flow(summary, session_ids, receiver)
         self._surroundings.flow(summary, session_ids)
 
     def finish(self) -> None:
@@ -106,28 +119,34 @@ class CaseRecorder:
 
     def _told(self, event: Event) -> tuple[str, Mapping[str, object]]:
         """Summary and details, with frames as their captures count them."""
-        kept = event.details.get("kept_frame")
-        if not isinstance(kept, int):
-            return event.summary, event.details
-        capture_id, frame = self._book.one(kept)
-        details = {**event.details, "kept_frame": frame, "kept_capture_id": capture_id}
-        return summarise(event.event, details), details
+        kept, details = event.details.get("kept_frame"), dict(event.details)
+        if isinstance(kept, int):
+            capture_id, frame = self._book.one(kept)
+            details |= {"kept_frame": frame, "kept_capture_id": capture_id}
+        if not self._show_secrets:
+            details = masked_details(event.event, details)
+        return (event.summary if details == event.details else summarise(event.event, details)), details
 
     def open_medium(
-        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful", source: str = ""
     ) -> MediumWriter:
         """Begin a medium of a session."""
         number = self._media.get(session, 0) + 1
         self._media[session] = number
-        names = MediumNames(self._ids[session], number, *safe_media_name(name))
+        names = MediumNames(self._ids[session], number, *safe_media_name(masked_text(name)))
         keep = self._copies.keep if self._copies is not None else None
-        return MediumFile(self._place, names, header, kind, self._lending, keep=keep)
+        return MediumFile(self._place, names, header, kind, self._lending, source=source, keep=keep)
 
     def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
         """Write a row of a table that rests on one frame, of a session or of none."""
         capture_id, local = self._book.one(frame)
         told = {k: encodable(v) if isinstance(v, str) else v for k, v in values.items()}
+        if table == "credentials" and told.get("secret") is not None and not self._show_secrets:
+            told["secret"] = MASK
         session_id = self._ids[session] if session is not None else None
+        if table == "client_log":  # waits for the session that it speaks of
+            self._logs.add(session_id, capture_id, local, told)
+            return
         self._store.append_row(
             table, {**told, "session_id": session_id, "capture_id": capture_id, "frame": local}
         )
@@ -146,6 +165,7 @@ class CaseRecorder:
         if self._copies is not None:
             self._copies.server(self._ids[summary.number], summary.server_ip)
         capture_id, frame = self._book.one(summary.first_frame)
+        self._logs.sessions.append(_facts(self._ids[summary.number], summary))
         self._lending.session(self._ids[summary.number], summary)
         self._surroundings.session(self._ids[summary.number], summary)
         self._store.append_row(
@@ -177,10 +197,32 @@ class CaseRecorder:
                 "gap_bytes": summary.gap_bytes,
                 "acked_unseen_bytes": summary.acked_unseen,
                 "seen_unacked_bytes": summary.seen_unacked,
+                "resend_requests": summary.resend_requests,
+                "packets_resent": summary.packets_resent,
                 "capture_id": capture_id,
                 "frame": frame,
             },
         )
+
+
+def _facts(session_id: str, summary: SessionSummary) -> SessionFacts:
+    """What logs are held against."""
+    return SessionFacts(
+        session_id=session_id,
+        transport=summary.transport,
+        client_ip=str(ipaddress.ip_address(summary.client_ip)),
+        server_ip=str(ipaddress.ip_address(summary.server_ip)),
+        url=summary.url,
+        client_version=summary.client_version,
+        player_guid=summary.player_guid,
+        start_ts=summary.start_ts,
+        end_ts=summary.end_ts,
+        outcome=summary.outcome,
+        media_bytes=summary.media_bytes,
+        packets_received=summary.packets_received,
+        packets_missing=summary.packets_missing,
+        acked_unseen=summary.acked_unseen,
+    )
 
 
 def _time(ts: int) -> int | None:

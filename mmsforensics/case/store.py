@@ -4,14 +4,17 @@ Rules of this file:
 
 * row groups have a fixed number of rows, and no writer option is left to a default that a release may
   change, so that the same rows give the same bytes in one environment;
-* beside it each table has a content hash, over values alone, that survives a change of pyarrow.
+* beside it each table has a content hash, over values alone, that survives a change of pyarrow;
+* files are written and hashed on a thread of their own, a few row groups behind.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +25,16 @@ import pyarrow.parquet as pq
 
 from mmsforensics.analytics import TABLES, arrow_schema
 from mmsforensics.analytics.arrays import array_of, numbers_of
+from mmsforensics.sessions.secrets import masked_text
 
 ROW_GROUP = 1 << 16
 """Rows of a row group: some megabytes of the widest table."""
+
+SINGLE_ROWS = 1 << 10
+"""Rows given one by one that wait to be made into columns together."""
+
+FLUSHES = 2
+"""Flushes that may wait for the thread: some megabytes each."""
 
 Columns = Mapping[str, "Sequence[object] | np.ndarray | pa.Array"]
 
@@ -67,7 +77,10 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
     nulls, lengths, values = hashes
     null = numbers_of(pc.is_null(chunk).cast(pa.uint8()))
     nulls.update(null.tobytes())
-    if pa.types.is_list(chunk.type):
+    if pa.types.is_list(chunk.type) and not len(chunk.flatten()) and not chunk.null_count:
+        lengths.update((2).to_bytes(8, "little") * len(chunk))  # empty lists, a million of them in a long log
+        values.update(b"[]" * len(chunk))
+    elif pa.types.is_list(chunk.type):
         for value in chunk.to_pylist():
             text = json.dumps(value).encode()
             lengths.update(len(text).to_bytes(8, "little"))
@@ -89,19 +102,29 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
 
 
 class TableStore:
-    """Writes the tables of one case."""
+    """Writes the tables of one case; passwords of URLs are masked in what comes row by row."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, show_secrets: bool = False) -> None:
         self._root = root
+        self._show_secrets = show_secrets
         self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-writer")
+        self._flushes: deque[Future[None]] = deque()
+        # What follows is the thread's.
+        self._rest: dict[str, pa.Table] = {}  # rows that fill no row group yet
+        self._single: dict[str, list[Mapping[str, object]]] = {name: [] for name in TABLES}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._hashes = {name: ContentHash(schema) for name, schema in self._schemas.items()}
         self._rows = dict.fromkeys(TABLES, 0)
 
     def append(self, name: str, columns: Columns) -> None:
         """Add rows, given column by column; a column left out is null throughout."""
+        self._settle(name)
+        self._append(name, columns)
+
+    def _append(self, name: str, columns: Columns) -> None:
         schema = self._schemas[name]
         size = len(next(iter(columns.values())))
         if size == 0:
@@ -116,38 +139,64 @@ class TableStore:
         self._pending[name].append(pa.Table.from_arrays(arrays, schema=schema))
         self._waiting[name] += size
         if self._waiting[name] >= ROW_GROUP:
-            self._flush(name, final=False)
+            self._flush(name)
 
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
-        """Add one row."""
-        self.append(name, {k: [v] for k, v in row.items()})
+        """Add one row; a column left out is null."""
+        rows = self._single[name]
+        rows.append(row if self._show_secrets else {k: _clean(v) for k, v in row.items()})
+        if len(rows) >= SINGLE_ROWS:
+            self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        """Make columns of the rows that were given one by one."""
+        rows, self._single[name] = self._single[name], []
+        if rows:
+            columns = dict.fromkeys(column for row in rows for column in row)
+            self._append(name, {column: [row.get(column) for row in rows] for column in columns})
 
     def close(self) -> list[WrittenTable]:
         """Write what is left; every table gets its file, an empty one too."""
+        for name in TABLES:
+            self._settle(name)
+            self._flush(name, final=True)
+        while self._flushes:
+            self._flushes.popleft().result()
+        self._thread.shutdown()
         written = []
         for name in TABLES:
-            self._flush(name, final=True)
             self._writer(name).close()
             written.append(WrittenTable(name, _path(name), self._rows[name], self._hashes[name].hexdigest()))
         return written
 
     def abort(self) -> None:
         """Let go of the files without finishing them."""
+        self._thread.shutdown(cancel_futures=True)
         for writer in self._writers.values():
             writer.close()
 
-    def _flush(self, name: str, *, final: bool) -> None:
-        if not self._pending[name]:
+    def _flush(self, name: str, *, final: bool = False) -> None:
+        """Hand what is pending to the thread; what failed there before is raised here."""
+        tables, self._pending[name], self._waiting[name] = self._pending[name], [], 0
+        while len(self._flushes) >= FLUSHES:
+            self._flushes.popleft().result()
+        self._flushes.append(self._thread.submit(self._write, name, tables, final))
+
+    def _write(self, name: str, tables: list[pa.Table], final: bool) -> None:
+        """Write whole row groups, and in the end what is left; on the thread."""
+        rest = self._rest.pop(name, None)
+        tables = tables if rest is None else [rest, *tables]
+        if not tables:
             return
-        table = pa.concat_tables(self._pending[name]).combine_chunks()
+        table = pa.concat_tables(tables).combine_chunks()
         whole = table.num_rows if final else table.num_rows // ROW_GROUP * ROW_GROUP
         for begin in range(0, whole, ROW_GROUP):
             part = table.slice(begin, min(ROW_GROUP, whole - begin))
             self._writer(name).write_table(part, row_group_size=ROW_GROUP)
             self._hashes[name].update(part)
             self._rows[name] += part.num_rows
-        self._waiting[name] = table.num_rows - whole
-        self._pending[name] = [table.slice(whole)] if self._waiting[name] else []
+        if whole < table.num_rows:
+            self._rest[name] = table.slice(whole)
 
     def _writer(self, name: str) -> pq.ParquetWriter:
         if name not in self._writers:
@@ -167,6 +216,13 @@ class TableStore:
                 store_schema=True,
             )
         return self._writers[name]
+
+
+def _clean(value: object) -> object:
+    """A value without the passwords of URLs in it."""
+    if isinstance(value, list):
+        return [_clean(v) for v in value]
+    return masked_text(value) if isinstance(value, str) else value
 
 
 def encodable(value: str) -> str:

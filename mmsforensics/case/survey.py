@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,17 @@ from mmsforensics.case.world import World
 from mmsforensics.evidence import Problem, open_evidence
 from mmsforensics.evidence.sources import Source, sources
 from mmsforensics.packets import CaptureScan, ScanSummary, read_ahead
-from mmsforensics.sessions import Event, MediumBlock, MediumKind, MediumSummary, MediumWriter, SessionSummary
+from mmsforensics.sessions import (
+    Event,
+    MediumBlock,
+    MediumKind,
+    MediumSummary,
+    MediumWriter,
+    RestoredPacket,
+    SessionSummary,
+)
 from mmsforensics.sessions.redirections import Redirection
+from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
@@ -101,7 +110,7 @@ class _Found:
         """See `Recorder`."""
 
     def open_medium(
-        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful", source: str = ""
     ) -> MediumWriter:
         """See `Recorder`."""
         return _Nowhere()
@@ -113,13 +122,18 @@ class _Found:
         """See `Recorder`."""
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """See `Recorder`."""
 
     def session(self, summary: SessionSummary) -> None:
         """See `Recorder`."""
-        self.sessions.append(summary)
+        self.sessions.append(replace(summary, url=masked_text(summary.url)))
 
 
 class _Nowhere:
@@ -129,6 +143,9 @@ class _Nowhere:
         """See `MediumWriter`."""
 
     def salvage(self, block: MediumBlock) -> None:
+        """See `MediumWriter`."""
+
+    def restored(self, packet: RestoredPacket) -> None:
         """See `MediumWriter`."""
 
     def close(self, summary: MediumSummary) -> None:

@@ -11,7 +11,8 @@ Rules of this file:
 * a connection to a port of Windows Media on which nothing was said is a failed attempt of the viewing that
   follows from the same client at the same server; alone it is none, since scans look alike;
 * a player that fetched a redirector, or was sent elsewhere, and nothing more of that content did not view it;
-* what feeds a server (push, MSBD) and what was carved is no viewing.
+* what feeds a server (push, MSBD) and what was carved is no viewing, nor is a multicast: who listens is not
+  seen.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ROLLOVER_NS: Final = 60_000_000_000
 """Between the end of an attempt and the next one. Players that get no answer try for 20 to 30 s; a minute
 leaves room for a slow one."""
 
-NO_VIEWING: Final = frozenset(("push", "msbd", "carved"))
+NO_VIEWING: Final = frozenset(("push", "msb", "msbd", "carved"))
 
 ATTEMPT_PORTS: Final[dict[int, str]] = {1755: "mmst", 554: "rtsp"}
 """What a player tries at a port [MS-MMSP 2.1, MS-RTSP 2.1]."""

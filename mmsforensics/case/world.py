@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.packets import Fragments, PacketBatch, Stitched, unfold
-from mmsforensics.sessions import Recorder, SessionRoom
+from mmsforensics.sessions import Recorder, SessionRoom, Station
 from mmsforensics.streams import FlowPackets, FlowTable, Policy
 
 TCP = 6
 
-GATHERED = 32 << 20
+GATHERED = 40 << 20
 """Bytes of wanted packets decoded at once. More would save little; decoding
 takes some times as much memory."""
 
@@ -33,14 +33,21 @@ class World:
         Called with what is counted and the numbers of the frames that it is.
     policy : Policy
         Whose bytes are kept where TCP segments overlap.
+    stations : iterable of Station
+        Station files given beside the captures.
     """
 
     def __init__(
-        self, recorder: Recorder, stitched: Stitched, count: Count, policy: Policy = Policy.FIRST
+        self,
+        recorder: Recorder,
+        stitched: Stitched,
+        count: Count,
+        policy: Policy = Policy.FIRST,
+        stations: Iterable[Station] = (),
     ) -> None:
         self._fragments = Fragments()
         self._flows = FlowTable(GATHERED)
-        self._room = SessionRoom(recorder, policy)
+        self._room = SessionRoom(recorder, policy, stations)
         self._stitched = stitched
         self._count = count
 

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-* no file stays open between two pieces: there may be more of them than a process can hold open;
+* no file of its own stays open between two pieces: there may be more of them than a process can hold open;
 * media are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ THREADS: Final = 2
 
 BYTES_WAITING: Final = 8 << 20
 """Bytes that may wait to be written: enough that no thread is idle."""
+
+TICKETS: Final = 16
+"""Parts of it that are handed to a thread at once."""
 
 BYTES_SPOOLED: Final = 16 << 20
 """Bytes that may wait for all spool files together."""
@@ -42,44 +47,115 @@ def append(path: Path, data: memoryview) -> None:
 
 
 class Spools:
-    """Bytes for many files that wait until there are enough to be worth opening a file."""
+    """Bytes for many files that wait until they are asked for, most of them in one common file.
+
+    Where hundreds of files grow by turns, to open one for each piece would cost more than to write it.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Path, list[bytes]] = {}
         self._size = 0
+        self._common: BinaryIO | None = None
+        self._end = 0
+        self._laid: dict[Path, list[tuple[int, int]]] = {}  # where in it bytes of a file lie, and how many
+
+    def __enter__(self) -> Self:
+        """Return it; what it holds is forgotten with the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the common file."""
+        if self._common is not None:
+            self._common.close()
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add bytes to what waits for a file."""
+        """Add bytes to a file."""
         self._waiting.setdefault(path, []).append(data)
         self._size += len(data)
         if self._size > BYTES_SPOOLED:
-            for full in list(self._waiting):
-                self.flush(full)
+            self._lay()
+
+    def _lay(self) -> None:
+        """Write all that waits to the common file."""
+        for path, parts in self._waiting.items():
+            if self._common is None:
+                self._common = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
+            size = sum(len(part) for part in parts)
+            self._common.writelines(parts)
+            self._laid.setdefault(path, []).append((self._end, size))
+            self._end += size
+        self._waiting.clear()
+        self._size = 0
+        if self._common is not None:
+            self._common.flush()
+
+    def size(self, path: Path) -> int:
+        """Bytes of a file that do not lie in it yet."""
+        laid = sum(size for _, size in self._laid.get(path, ()))
+        return laid + sum(len(part) for part in self._waiting.get(path, ()))
+
+    def read(self, path: Path) -> bytes:
+        """The bytes of a file that do not lie in it yet."""
+        return b"".join([*self._read_laid(path), *self._waiting.get(path, ())])
+
+    def _read_laid(self, path: Path) -> Iterator[bytes]:
+        for begin, size in self._laid.get(path, ()):
+            assert self._common is not None
+            data = os.pread(self._common.fileno(), size, begin)
+            if len(data) < size:
+                raise OSError("a spool file ends before what was written to it")
+            yield data
 
     def flush(self, path: Path) -> None:
         """See to it that all bytes of a file lie in it."""
-        parts = self._waiting.pop(path, [])
-        if parts:
-            data = b"".join(parts)
-            self._size -= len(data)
+        for data in self._read_laid(path):
             append(path, memoryview(data))
+        rest = b"".join(self._waiting.get(path, ()))
+        if rest:
+            append(path, memoryview(rest))
+        self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
+        self._laid.pop(path, None)
 
     def remove(self, path: Path) -> None:
         """Forget a file's bytes, and delete it."""
-        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
+        self._forget(path)
         path.unlink(missing_ok=True)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Tasks of one lane that are done together."""
+
+    lane: int
+    tasks: list[Callable[[], None]] = field(default_factory=list)
+    size: int = 0
+    future: Future[None] | None = None
+    """Set when they were handed to the lane's thread."""
+
+    def run(self) -> None:
+        """Do the tasks, and let go of what they hold."""
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            task()
 
 
 class Writers:
     """Does what it is given on threads; what fails there is raised by a later call here.
 
-    Tasks of one lane are done in order, on one thread.
+    Tasks of one lane are done in order, on one thread. Small ones are handed to it together: to wake a thread
+    costs as much as some of them.
     """
 
     def __init__(self) -> None:
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="media-writer") for _ in range(THREADS)]
         self._next = 0
-        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._open: list[Ticket | None] = [None] * THREADS
+        self._waiting: deque[Ticket] = deque()
         self._size = 0
 
     def __enter__(self) -> Self:
@@ -90,34 +166,54 @@ class Writers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait until all is done."""
-        for lane in self._lanes:
-            lane.shutdown()
-        if error is None:
-            self.settle()
+        try:
+            if error is None:
+                self.settle()
+        finally:
+            for lane in self._lanes:
+                lane.shutdown()
 
     def lane(self) -> int:
         """A lane for a file."""
         self._next += 1
         return self._next % THREADS
 
-    def submit(self, lane: int, task: Callable[[], None], size: int) -> Future[None]:
+    def submit(self, lane: int, task: Callable[[], None], size: int) -> Ticket:
         """Let a task be done that writes `size` bytes; waits while too many are to be written."""
         while self._waiting and self._size + size > BYTES_WAITING:
-            self._wait()
-        future = self._lanes[lane].submit(task)
-        self._waiting.append((future, size))
+            self.wait(self._waiting[0])
+        ticket = self._open[lane]
+        if ticket is None:
+            ticket = self._open[lane] = Ticket(lane)
+            self._waiting.append(ticket)
+        ticket.tasks.append(task)
+        ticket.size += size
         self._size += size
-        return future
+        if ticket.size >= BYTES_WAITING // TICKETS:
+            self._hand_on(ticket)
+        return ticket
+
+    def _hand_on(self, ticket: Ticket) -> None:
+        self._open[ticket.lane] = None
+        ticket.future = self._lanes[ticket.lane].submit(ticket.run)
 
     def settle(self) -> None:
         """Wait until all that was given is done."""
+        for ticket in self._open:
+            if ticket is not None:
+                self._hand_on(ticket)
         while self._waiting:
-            self._wait()
+            self.wait(self._waiting[0])
 
-    def _wait(self) -> None:
-        future, size = self._waiting.popleft()
-        self._size -= size
-        future.result()
+    def wait(self, ticket: Ticket) -> None:
+        """Wait until the tasks of a ticket are done."""
+        if ticket.future is None:
+            self._hand_on(ticket)
+        if self._waiting and self._waiting[0] is ticket:
+            self._waiting.popleft()
+            self._size -= ticket.size
+        assert ticket.future is not None
+        ticket.future.result()
 
 
 class HashedFile:
@@ -130,7 +226,7 @@ class HashedFile:
         self._path = path
         self._writers = writers
         self._lane = writers.lane()
-        self._last: Future[None] | None = None
+        self._last: Ticket | None = None
         self._sha256 = hashlib.sha256()
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,4 +250,4 @@ class HashedFile:
     def settle(self) -> None:
         """Wait until what was given is on disk."""
         if self._last is not None:
-            self._last.result()
+            self._writers.wait(self._last)

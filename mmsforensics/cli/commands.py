@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsforensics import __version__
+from mmsforensics.cli.asf_files import asf, carve
+from mmsforensics.cli.extracting import extract
+from mmsforensics.cli.logs import credentials, logs
+from mmsforensics.cli.matching import match
+from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
 from mmsforensics.cli.usage import fail
 
@@ -58,8 +63,11 @@ def main() -> None:
     help="Whose bytes are kept where TCP segments overlap: as this kind of host does.",
 )
 @click.option("--merge", is_flag=True, help="Join several viewers' partial copies of the same content.")
+@click.option("--show-secrets", is_flag=True, help="Tell passwords sent in clear; else they are masked.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, quiet: bool) -> None:
+def analyze(
+    evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
+) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
@@ -77,6 +85,7 @@ def analyze(evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, qu
                 out,
                 overlap=overlap,
                 merge=merge,
+                show_secrets=show_secrets,
                 progress=progress,
                 compiling=None if quiet else tell_of_compiling,
             )
@@ -320,6 +329,37 @@ def flows(case: Path, as_json: bool) -> None:
 @CASE
 @click.option("--session", "-s", help="Only this session.")
 @JSON
+def scripts(case: Path, session: str | None, as_json: bool) -> None:
+    """List what media told the player to do: links to open, captions, other files, by their times."""
+    opened = _open(case)
+    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
+        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
+    rows = [r for r in _rows(opened, "script_commands") if session in (None, r["session_id"])]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Script commands",
+        ["medium", "at", "type", "value", "from", "capture", "frame"],
+        [
+            [
+                r["media_id"],
+                f"{int(str(r['play_ms'])) / 1000:.3f} s",
+                r["type"],
+                r["value"],
+                "header" if r["stream_number"] is None else f"stream {r['stream_number']}",
+                str(r["capture_id"] or "-"),
+                str(r["frame"] or "-"),
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@CASE
+@click.option("--session", "-s", help="Only this session.")
+@JSON
 def anomalies(case: Path, session: str | None, as_json: bool) -> None:
     """Print what is odd about the traffic, packet by packet (docs/reassembly.md explains the kinds)."""
     opened = _open(case)
@@ -373,7 +413,7 @@ def media(case: Path, as_json: bool) -> None:
                 f"{r['size']:,}",
                 f"{r['packets']:,}",
                 f"{r['packets_missing']:,}",
-                r["verdict"],
+                f"{r['verdict']}, encrypted" if r["encrypted"] else r["verdict"],
                 f"{int(str(r['duration_ms'])) / 1000:.3f} s" if r["duration_ms"] is not None else "unknown",
                 " ".join(f"{s['type']}:{s['codec']}" for s in streams if s["media_id"] == r["media_id"]),
                 r["title"],
@@ -443,8 +483,15 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     sys.exit(INCOMPLETE if failed else DONE)
 
 
+main.add_command(credentials)
+main.add_command(asf)
+main.add_command(carve)
 main.add_command(explain)
+main.add_command(logs)
 main.add_command(slice_)
+main.add_command(extract)
+main.add_command(match)
+main.add_command(preview)
 
 
 def _open(path: Path) -> Case:

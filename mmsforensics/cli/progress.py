@@ -53,7 +53,7 @@ def _bar() -> Iterator[Report]:
         task = bar.add_task("reading evidence", total=None)
 
         def report(p: Progress) -> None:
-            bar.update(task, completed=p.done, total=p.total, description=f"capture {p.number} of {p.of}")
+            bar.update(task, completed=p.done, total=p.total, description=f"file {p.number} of {p.of}")
 
         yield report
 

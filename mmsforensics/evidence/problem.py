@@ -62,6 +62,11 @@ class Problems:
         if problem.passed_over is not None:
             self._bytes += problem.passed_over[1] - problem.passed_over[0]
 
+    def add_untold(self, count: int, size: int) -> None:
+        """Add problems of which only the number and the bytes they cost are kept."""
+        self._more += count
+        self._bytes += size
+
     def __iter__(self) -> Iterator[Problem]:
         """The problems, and one that stands for all that were not kept."""
         yield from self.told

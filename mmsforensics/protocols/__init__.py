@@ -17,14 +17,18 @@ from mmsforensics.protocols.messages import (
     Malformed,
     Message,
     MmsMessage,
+    MsbBeacon,
+    MsbdMessage,
+    MsbPackets,
     Overlap,
     Request,
     Response,
     StreamEnd,
     WmspPacket,
 )
-from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing
-from mmsforensics.protocols.mms import MmsStreamDecoder, decode_datagrams
+from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing, find_pushed
+from mmsforensics.protocols.mms import MmsStreamDecoder
+from mmsforensics.protocols.mms_datagrams import decode_datagrams
 from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
@@ -42,6 +46,9 @@ __all__ = [
     "MmsDecoder",
     "MmsMessage",
     "MmsStreamDecoder",
+    "MsbBeacon",
+    "MsbPackets",
+    "MsbdMessage",
     "Overlap",
     "Protocol",
     "Request",
@@ -54,4 +61,5 @@ __all__ = [
     "find_asf_packets",
     "find_data_packets",
     "find_framing",
+    "find_pushed",
 ]

@@ -9,11 +9,13 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol as Interface
 
 from mmsforensics.protocols.detect import Protocol
 from mmsforensics.protocols.messages import Direction, Message
-from mmsforensics.protocols.mms import decode_datagrams
+from mmsforensics.protocols.mms_datagrams import decode_datagrams
+from mmsforensics.protocols.msb import BASE, HEADER, MsbDatagrams, is_msb, is_msbd
 from mmsforensics.streams import Datagrams
 
 
@@ -32,11 +34,18 @@ class MmsDatagrams:
         return decode_datagrams(datagrams, direction)
 
 
-def recognise_datagrams(datagrams: Datagrams) -> Protocol:
-    """Tell what the first datagrams of a direction carry."""
-    del datagrams  # nothing else than MMS is known yet
+def recognise_datagrams(datagrams: Datagrams, *, multicast: bool = False) -> Protocol:
+    """Tell what the first datagrams of a direction carry; `multicast` says that they go to a group."""
+    if is_msbd(datagrams):
+        return Protocol.MSBD
+    if is_msb(datagrams, multicast=multicast):
+        return Protocol.MSB
     return Protocol.MMS
 
 
-DATAGRAM_DECODERS: dict[Protocol, Callable[[], DatagramDecoder]] = {Protocol.MMS: MmsDatagrams}
+DATAGRAM_DECODERS: dict[Protocol, Callable[[], DatagramDecoder]] = {
+    Protocol.MMS: MmsDatagrams,
+    Protocol.MSB: MsbDatagrams,
+    Protocol.MSBD: partial(MsbDatagrams, BASE + HEADER),
+}
 """How the decoder of a protocol is made."""

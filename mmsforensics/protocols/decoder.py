@@ -9,6 +9,7 @@ from mmsforensics.protocols.detect import Protocol as Spoken
 from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import MmsStreamDecoder
+from mmsforensics.protocols.msbd import MsbdDecoder
 from mmsforensics.protocols.raw import RawDecoder
 from mmsforensics.protocols.smb import SmbDecoder
 from mmsforensics.streams import Conflict, Gap, Run
@@ -44,6 +45,11 @@ class MmsDecoder:
             "server": MmsStreamDecoder("server", from_start=server_from_start),
         }
 
+    @property
+    def server(self) -> MmsStreamDecoder:
+        """The decoder of what the server sends."""
+        return self._sides["server"]
+
     def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
         """Take the next bytes of one direction."""
         return self._sides[direction].feed(run)
@@ -64,6 +70,7 @@ class MmsDecoder:
 DECODERS: dict[Spoken, Callable[..., Decoder]] = {
     Spoken.MMS: MmsDecoder,
     Spoken.HTTP: HttpDecoder,
+    Spoken.MSBD: MsbdDecoder,
     Spoken.SMB: SmbDecoder,
     Spoken.RAW: RawDecoder,
 }

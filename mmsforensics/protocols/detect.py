@@ -10,6 +10,8 @@ HTTP_RESPONSE = re.compile(rb"HTTP/1\.[0-9] [0-9]{3}")
 
 MMS_SEAL = b"MMS "
 MMS_SESSION_ID = b"\xce\xfa\x0b\xb0"
+MSBD_BASE = b"MSB \x06\x01"
+"""dwSignature and wVersion of MSBMSGBASE [MS-MSBD 2.2.1]."""
 ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 
@@ -18,6 +20,8 @@ class Protocol(Enum):
 
     MMS = "mms"
     HTTP = "http"
+    MSB = "msb"
+    MSBD = "msbd"
     SMB = "smb"
     RAW = "raw"
     """None that is known, with an ASF file in it."""
@@ -27,7 +31,7 @@ def detect(first: bytes) -> Protocol | None:
     """Return the protocol that the first bytes of a direction belong to, or None when they tell nothing.
 
     A capture that begins inside a connection is recognised by a TcpMessageHeader [MS-MMSP 2.2.3]
-    anywhere in the bytes given, or by an HTTP message that begins at a line.
+    or an MSBMSGBASE [MS-MSBD 2.2.1] anywhere in the bytes given, or by an HTTP message that begins at a line.
     """
     if first[4:8] == MMS_SESSION_ID and first[12:16] in (MMS_SEAL, b""):
         return Protocol.MMS
@@ -38,6 +42,8 @@ def detect(first: bytes) -> Protocol | None:
         if at >= 4 and first[at - 4] == 1 and first[at + 8 : at + 12] == MMS_SEAL:
             return Protocol.MMS
         at = first.find(MMS_SESSION_ID, at + 1)
+    if _has_msbd_base(first):
+        return Protocol.MSBD
     return Protocol.HTTP if says_request(first) is not None else None
 
 
@@ -45,6 +51,18 @@ def begins(first: bytes) -> bool:
     """Whether a message of MMS or HTTP stands at the very beginning of the bytes."""
     mms = first[4:8] == MMS_SESSION_ID
     return mms or bool(HTTP_RESPONSE.match(first) or HTTP_REQUEST.match(first))
+
+
+def _has_msbd_base(first: bytes) -> bool:
+    """Whether a message of MS-MSBD begins anywhere: a wMessageId up to 10, a cbMessage of 16 to 65535."""
+    at = first.find(MSBD_BASE)
+    while at >= 0:
+        mid = int.from_bytes(first[at + 6 : at + 8], "little")
+        size = int.from_bytes(first[at + 8 : at + 12], "little")
+        if at + 12 <= len(first) and 0 < mid <= 10 and 16 <= size <= 0xFFFF:
+            return True
+        at = first.find(MSBD_BASE, at + 1)
+    return False
 
 
 def says_request(first: bytes) -> bool | None:

@@ -6,6 +6,11 @@ Rules of this file:
   application/octet-stream for everything];
 * both directions of a connection are one decoder: whether a response has a body depends on its request.
   Feed the client's bytes of a stretch of time before the server's;
+* behind a CONNECT that was granted HTTP is expected to go on: what passes through the tunnel is read as if
+  the proxy were the server [RFC 9110 9.3.6];
+* framed media without a length go on until the connection closes, or until a response follows an $E: a server
+  may keep the connection open [MS-WMSP 3.2.4.1];
+* media that a request carries are those of push distribution [MS-WMHTTP], or none;
 * a hole in a body is handed on as a hole; a hole over a message's end is followed by a search for the
   next start line.
 """
@@ -16,7 +21,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from mmsforensics.protocols import wmsp
+from mmsforensics.protocols import wmsp_framing
 from mmsforensics.protocols.messages import (
     At,
     Body,
@@ -33,7 +38,8 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_framing
-from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
+from mmsforensics.protocols.wmsp import WmspDecoder
+from mmsforensics.protocols.wmsp_framing import PUSH, WMSP, looks_framed, looks_pushed
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
 MAX_HEAD = 65536
@@ -52,7 +58,16 @@ _START = re.compile(
 )
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"\s*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_NEXT_RESPONSE = re.compile(rb"[\x24\xa4]E\x04\0.{4}(?=HTTP/1\.[0-9] [0-9]{3})", re.DOTALL)
+_NEXT_BEGUN = re.compile(
+    rb"[\x24\xa4]E\x04\0.{4}(H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[0-9](?: [0-9]{0,2})?)?)?)?)?)?)?)?)$", re.DOTALL
+)
+END_PACKET = 8
+"""Bytes of an $E [MS-WMSP 2.2.3.4]."""
 _CHUNK_RESYNC = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
+
+PUSH_START = "application/x-wms-pushstart"
+"""Content-Type of a request whose body is framed media [MS-WMHTTP 2.2.1.1.2]."""
 
 _State = Literal["head", "body", "until close", "chunk head", "chunk", "trailer", "lost"]
 
@@ -69,13 +84,16 @@ class _Side:
         "body_open",
         "buffer",
         "direction",
+        "done",
         "frame",
         "inferred",
         "left",
         "number",
+        "pushes",
         "refused",
         "sniffed",
         "state",
+        "tail",
         "ts",
         "wmsp",
     )
@@ -91,6 +109,8 @@ class _Side:
         self.number = -1
         self.answered = 0  # final responses so far
         self.body_open = False  # whether a body has begun and not been finished
+        self.tail = b""  # of framed media without a length: the last bytes handed on
+        self.pushes = False  # whether the head of the body says that it is framed media
         self.refused = 0  # bytes at the head of the buffer that were taken for a message and are none
         self.body_length = 0
         self.body_holes = 0
@@ -98,6 +118,7 @@ class _Side:
         self.wmsp: WmspDecoder | None = None
         self.frame = 0
         self.ts = 0
+        self.done = (0, 0)  # frame and time stamp of the last byte read
 
     def at(self, start: int, size: int = 1) -> At:
         """Where ``buffer.data[start:start + size]`` ends."""
@@ -105,6 +126,12 @@ class _Side:
         if len(self.buffer.pieces):
             frame, ts = locate(self.buffer.pieces, self.buffer.offset + start + size - 1)
         return At(direction=self.direction, offset=self.buffer.offset + start, frame=frame, ts=ts)
+
+    def consume(self, n: int) -> None:
+        """Let go of the first `n` bytes of the buffer, and remember where they end."""
+        if n and len(self.buffer.pieces):
+            self.done = locate(self.buffer.pieces, self.buffer.offset + n - 1)
+        self.buffer.consume(n)
 
     def passed_over(self, n: int, expected: str) -> Malformed:
         """Let go of `n` bytes that are not what was expected."""
@@ -146,6 +173,9 @@ class HttpDecoder:
         if side.inferred:
             yield from self._body(side, len(side.buffer.data))
             side.aligned = False
+        elif side.state == "until close":
+            yield from self._body(side, len(side.buffer.data))
+            side.tail = b""
         elif not side.body_open:
             side.begun = False  # the head of a response may be lost
         inside = side.state == "until close" or (
@@ -180,7 +210,7 @@ class HttpDecoder:
         side = self._sides[direction]
         left = len(side.buffer.data)
         at = At(direction=direction, offset=side.buffer.offset + left, frame=frame, ts=ts)
-        if side.inferred:
+        if side.inferred or side.state == "until close":
             yield from self._body(side, len(side.buffer.data))
         if side.body_open:
             complete = side.state == "until close" and reason == "fin"
@@ -199,7 +229,7 @@ class HttpDecoder:
                 case "until close" if side.inferred:
                     yield from self._inferred_body(side)
                 case "until close":
-                    yield from self._body(side, len(side.buffer.data))
+                    yield from self._until_close(side)
                 case "chunk head":
                     yield from self._chunk_head(side)
                 case "trailer":
@@ -215,7 +245,7 @@ class HttpDecoder:
         raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
         blank = len(raw) - len(raw.lstrip(b"\r\n"))
         if blank:
-            side.buffer.consume(blank)
+            side.consume(blank)
             raw = raw[blank:]
         if not raw:
             return
@@ -228,7 +258,7 @@ class HttpDecoder:
         if message is None:
             side.state, side.refused = "lost", 1
             return
-        side.buffer.consume(end.end())
+        side.consume(end.end())
         yield message
         self._begin_body(side, message)
         yield from self._after(side)
@@ -274,13 +304,16 @@ class HttpDecoder:
     def _begin_body(self, side: _Side, message: Request | Response) -> None:
         """How the body is delimited [RFC 9112 6.3]."""
         side.body_length, side.body_holes, side.left = 0, 0, 0
+        side.tail = b""
         side.sniffed, side.wmsp = "", None
+        side.pushes = message.header("content-type").lower().startswith(PUSH_START)
         coding = message.header("transfer-encoding").lower()
         length = message.header("content-length").split(",")[0].strip()
         side.state = "head"
         if isinstance(message, Response):
             method = self._methods[message.number] if message.number < len(self._methods) else "GET"
-            if method == "HEAD" or message.status in (204, 304) or message.status < 200:
+            tunnel = method == "CONNECT" and message.status < 300
+            if method == "HEAD" or message.status in (204, 304) or message.status < 200 or tunnel:
                 return
             if message.status == 206:  # a part of a file, which may begin with any bytes
                 side.sniffed = "plain"
@@ -301,6 +334,25 @@ class HttpDecoder:
         elif side.state == "chunk" and side.left == 0:
             side.state = "chunk head"
 
+    def _until_close(self, side: _Side) -> Iterator[Message]:
+        """Hand on what has come of a body without a length; see whether a response follows it."""
+        first = side.buffer.data[:2].tobytes()
+        framed = side.wmsp is not None or (not side.sniffed and looks_framed(first) is not False)
+        if not framed or side.direction == "client":
+            yield from self._body(side, len(side.buffer.data))
+            return
+        raw = side.tail + side.buffer.data.tobytes()
+        found = _NEXT_RESPONSE.search(raw) if b"HTTP/1." in raw else None
+        if found is not None:
+            yield from self._body(side, found.end() - len(side.tail))
+            side.state, side.tail = "head", b""
+            yield from self._finish_body(side, complete=True)
+            return
+        begun = _NEXT_BEGUN.search(raw, max(len(raw) - END_PACKET - len("HTTP/1.1 20"), 0))
+        n = (begun.start(1) if begun is not None else len(raw)) - len(side.tail)
+        side.tail = raw[: len(side.tail) + n][-END_PACKET:]
+        yield from self._body(side, n)
+
     def _counted(self, side: _Side) -> Iterator[Message]:
         n = min(side.left, len(side.buffer.data))
         side.left -= n
@@ -315,7 +367,7 @@ class HttpDecoder:
                 yield side.passed_over(0, "a chunk size")
                 side.state = "lost"
             return
-        side.buffer.consume(found.end())
+        side.consume(found.end())
         side.left = int(found[1], 16)
         side.state = "chunk" if side.left else "trailer"
 
@@ -325,7 +377,7 @@ class HttpDecoder:
         line = raw.find(b"\n")
         if line < 0:
             return False
-        side.buffer.consume(line + 1)
+        side.consume(line + 1)
         return not raw[:line].strip()
 
     def _enter_body(self, side: _Side, first_head: int) -> bool:
@@ -353,6 +405,18 @@ class HttpDecoder:
             side.state, side.inferred = "until close", True
         return True
 
+    def _enter_push(self, side: _Side, first_head: int) -> bool:
+        """The same for media that are pushed by a request whose head was not captured."""
+        data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
+        if wmsp_framing.find(data, PUSH) < 0:
+            side.begun = first_head >= 0 or len(data) > MIDDLE_LIMIT
+            return not side.begun
+        side.begun, side.body_open, side.sniffed = True, True, "wmsp"
+        side.body_length, side.body_holes = 0, 0
+        side.wmsp = WmspDecoder(side.direction, from_start=False, pushed=True)
+        side.state, side.inferred = "until close", True
+        return True
+
     def _inferred_body(self, side: _Side) -> Iterator[Message]:
         """Hand on whole packets of a body whose head was not captured; the next response ends it."""
         if side.wmsp is None:
@@ -362,15 +426,16 @@ class HttpDecoder:
                 side.inferred, side.state = False, "head"
                 yield from self._finish_body(side, complete=False)
             return
+        framing = WMSP if side.direction == "server" else PUSH
         while len(side.buffer.data):
             if not side.aligned:
-                at = wmsp.find(side.buffer.data)
+                at = wmsp_framing.find(side.buffer.data, framing)
                 if at < 0:
                     yield from self._body(side, max(len(side.buffer.data) - MIDDLE_LIMIT, 0))
                     return
                 yield from self._body(side, at)
                 side.aligned = True
-            end, need = wmsp.whole(side.buffer.data)
+            end, need = wmsp_framing.whole(side.buffer.data, framing)
             yield from self._body(side, end)
             if need >= 0:
                 return
@@ -388,13 +453,14 @@ class HttpDecoder:
         raw = side.buffer.data.tobytes()
         found = _START.search(raw, side.refused)
         first_head = found.start() if found else -1
-        if not side.begun and side.direction == "server" and self._enter_body(side, first_head):
+        enter = self._enter_body if side.direction == "server" else self._enter_push
+        if not side.begun and enter(side, first_head):
             return
         if side.wmsp is not None:
             chunk = next((m for m in _CHUNK_RESYNC.finditer(raw) if _chunk_fits(raw, m)), None)
             if chunk is not None and (found is None or chunk.start() < found.start()):
                 yield side.passed_over(chunk.start(), "an HTTP chunk")
-                side.buffer.consume(2)
+                side.consume(2)
                 side.state, side.refused = "chunk head", 0
                 return
         if found is None:
@@ -415,12 +481,13 @@ class HttpDecoder:
             return
         data = side.buffer.data[:n]
         if not side.sniffed:
-            framed = looks_framed(data[:2].tobytes())
-            if framed is None:
-                framed = True
-            side.sniffed = "wmsp" if framed and side.direction == "server" else "plain"
-            if side.sniffed == "wmsp":
-                side.wmsp = WmspDecoder(side.direction)
+            if side.direction == "server":
+                framed = looks_framed(data[:2].tobytes()) is not False
+            else:
+                framed = side.pushes or looks_pushed(data[:16].tobytes())
+            side.sniffed = "wmsp" if framed else "plain"
+            if framed:
+                side.wmsp = WmspDecoder(side.direction, pushed=side.direction == "client")
         pieces = slice_pieces(side.buffer.pieces, side.buffer.offset, n)
         pieces["offset"] += side.body_length - side.buffer.offset
         offset = side.body_length
@@ -429,7 +496,7 @@ class HttpDecoder:
             yield from side.wmsp.feed(offset, data, pieces)
         else:
             yield Body(at=side.at(0, n), number=side.number, offset=offset, data=data, pieces=pieces)
-        side.buffer.consume(n)
+        side.consume(n)
 
     def _hole(self, side: _Side, at: At, length: int) -> Iterator[Message]:
         side.body_length += length
@@ -440,11 +507,8 @@ class HttpDecoder:
             yield Hole(at=at, length=length)
 
     def _finish_body(self, side: _Side, *, complete: bool) -> Iterator[Message]:
-        at = (
-            side.at(0, 0)
-            if len(side.buffer.pieces)
-            else At(direction=side.direction, offset=side.buffer.offset, frame=side.frame, ts=side.ts)
-        )
+        frame, ts = side.done if side.done[0] else (side.frame, side.ts)
+        at = At(direction=side.direction, offset=side.buffer.offset, frame=frame, ts=ts)
         if side.wmsp is not None:
             yield from side.wmsp.end()
         yield BodyEnd(

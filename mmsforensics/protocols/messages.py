@@ -80,6 +80,10 @@ class DataPackets:
     """False for datagrams: order and completeness are then told by the sequence numbers alone."""
     inferred: bool = False
     """Found by resynchronisation behind a hole, not by following the framing."""
+    ordered: bool = False
+    """Of datagrams: put in order already, by numbers of their own that LocationId and AFFlags are made of."""
+    at_once: int = 0
+    """How many have the B bit: the server sent the next packet without delay [MS-WMSP 2.2.3.1.1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +203,7 @@ class FileBytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WmspPacket:
-    """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T."""
+    """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T; of MS-WMHTTP also $F."""
 
     at: At
     kind: str
@@ -208,6 +212,41 @@ class WmspPacket:
     """The Reason field, where the packet has one."""
     repeated: int = 1
     """How often it came in a row (a server pushes data through proxies with repeated $E [3.2.4.1])."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsbPackets:
+    """MSB packets that follow each other, parity packets among them [MS-MSB 2.2.4, MS-MSBD 2.2.10]."""
+
+    at: At
+    stream_id: int
+    """wStreamID: the Format ID in its low 11 bits, and bit 15."""
+    block: DataPackets
+    """LocationId is dwPacketID, which a parity packet repeats; AFFlags its low 8 bits; the incarnation bit 15
+    of wStreamID."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsbBeacon:
+    """A beacon: the sender is there, and need not have anything to send [MS-MSB 2.2.3]."""
+
+    at: At
+    repeated: int = 1
+    """How many came before anything else did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsbdMessage:
+    """A message of MS-MSBD that carries no media."""
+
+    at: At
+    mid: int
+    """wMessageId."""
+    name: str
+    """The specification's name without its prefix MSB_MSG, or ``wMessageId 0x…`` for one it does not know."""
+    fields: Mapping[str, object]
+    """Fields by the specification's names."""
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +301,9 @@ Message = (
     | BodyEnd
     | FileBytes
     | WmspPacket
+    | MsbPackets
+    | MsbBeacon
+    | MsbdMessage
     | Hole
     | Overlap
     | Malformed

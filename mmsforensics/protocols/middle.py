@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.protocols.wmsp_framing import PUSH
+
 LINKS = 4
 """Data packets in a row that make a chain."""
 
@@ -27,6 +29,9 @@ LARGEST_STEP = 4096
 
 FRAMED_LINKS = 3
 """Packets of WMSP in a row that make a chain."""
+
+PUSHED_LINKS = 4
+"""Pushed packets in a row that make a chain: each must begin as encoders write ASF packets."""
 
 STRIDES = 6
 """ASF packets in a row, of one size, that make a chain."""
@@ -207,6 +212,11 @@ def find_framing(data: NDArray[np.uint8]) -> Framing | None:
         return Framing(chunked=True, start=end) if _find_framed(content, FRAMED_LINKS) >= 0 else None
     found = int(_find_framed(data, FRAMED_LINKS))
     return Framing(chunked=False, start=found) if found >= 0 else None
+
+
+def find_pushed(data: NDArray[np.uint8]) -> int:
+    """Position of the first pushed packet of a chain [MS-WMHTTP 2.2.3], or -1."""
+    return int(PUSH.resync(data, PUSHED_LINKS, False))
 
 
 def _first_chunk(raw: bytes) -> tuple[int, NDArray[np.uint8]] | None:

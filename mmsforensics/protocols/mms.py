@@ -8,6 +8,8 @@ Rules of this file:
 * a hole inside a unit of known length costs that unit and nothing else; a hole over a unit's end costs
   the bytes up to the next place where the framing proves itself; what was seen of a Data packet whose header
   was seen is handed on as a `CutPacket`;
+* noise reads as a Data packet, whose size may be anything. A packet that does not follow from the one before,
+  has a record inside and no unit behind it is none;
 * whether a Data packet is a part of the header or media is for the session to say: AFFlags and
   LocationId do not tell.
 """
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -41,7 +42,7 @@ from mmsforensics.protocols.messages import (
     slice_pieces,
 )
 from mmsforensics.protocols.mms_layout import MESSAGES, parse_fields
-from mmsforensics.streams import Conflict, Datagrams, Gap, Run, locate, spans
+from mmsforensics.streams import Conflict, Gap, Run, locate, spans
 
 RECORD_HEADER = 32
 """TcpMessageHeader [2.2.3]."""
@@ -144,6 +145,67 @@ def walk(data, records_only):
 
 
 @njit(cache=True, nogil=True)
+def _holds_record(data, begin, end):
+    """Whether a record, with its seal and a size that may be, begins in ``data[begin:end]``."""
+    for at in range(begin, min(end, len(data) - 15)):
+        if data[at + 4] == 0xCE and data[at] == 1 and _is_record(data, at) and _record_size(data, at) > 0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _follows(data, at, incarnation, flags, final):
+    """Whether what begins at `at` goes on behind a Data packet: 1 yes, 0 no, -1 when it can't be told yet.
+
+    A packet that ends where the bytes end is one.
+    """
+    if at + 16 > len(data):
+        return 1 if final and at == len(data) else -1
+    if _is_record(data, at):
+        return 1 if _record_size(data, at) > 0 else 0
+    return 1 if data[at + 4] == incarnation and data[at + 5] == (flags + 1) % 256 else 0
+
+
+@njit(cache=True, nogil=True)
+def find_noise(data, start, size, kind, end, need, incarnation, flags, final):
+    """Find the first unit of `walk` that is no Data packet but noise.
+
+    Parameters
+    ----------
+    data, start, size, kind, end, need
+        As given to and by `walk`.
+    incarnation, flags : int
+        Of the Data packet before, -1 if there was none.
+    final : bool
+        Whether no more bytes come.
+
+    Returns
+    -------
+    noise : int
+        Index of that unit, -1 if there is none. Where no more bytes come, the unit begun counts as one.
+    held : bool
+        Whether it can't be told before more bytes come: the units before it are sound.
+    """
+    n = len(start)
+    whole = n + 1 if final and need > 0 else n
+    for i in range(whole):
+        at = start[i] if i < n else end
+        length = size[i] if i < n else need
+        if (kind[i] == RECORD) if i < n else _is_record(data, at):
+            continue
+        here, count = np.int64(data[at + 4]), np.int64(data[at + 5])
+        follows = here == incarnation and count == (flags + 1) % 256
+        incarnation, flags = here, count
+        if follows or not _holds_record(data, at + 1, at + length):
+            continue
+        behind = _follows(data, at + length, here, count, final)
+        if behind == 1:
+            continue
+        return i, behind == -1 and not final
+    return -1, False
+
+
+@njit(cache=True, nogil=True)
 def _proven(data, at, proof, incarnation, largest, records_only):
     """Whether a unit begins at `at`: a record with its seal, or a chain of Data headers that agree.
 
@@ -198,7 +260,8 @@ def resync(data, proof, incarnation, largest, records_only):
 
 
 @njit(cache=True, nogil=True)
-def _read_headers(data, start, size, out):
+def read_headers(data, start, size, out):
+    """Read Data headers into rows of DATA_PACKET, all but what the frames tell."""
     for i in range(len(start)):
         at = start[i]
         row = out[i]
@@ -232,7 +295,7 @@ def data_packets(
     ndarray of DATA_PACKET
     """
     out = np.empty(len(start), dtype=DATA_PACKET)
-    _read_headers(data, start, size, out)
+    read_headers(data, start, size, out)
     out["first_frame"], out["frame"], out["ts"] = spans(start + base, size, pieces)
     return out
 
@@ -283,6 +346,8 @@ class MmsStreamDecoder:
         "_client",
         "_cut",
         "_direction",
+        "_flags",
+        "_held",
         "_incarnation",
         "_inferred",
         "_largest",
@@ -300,7 +365,29 @@ class MmsStreamDecoder:
         self._lost = not from_start  # looking for the next sound boundary
         self._inferred = False
         self._incarnation = -1
+        self._flags = -1  # AFFlags of the last Data packet
+        self._held = False  # whether a whole unit waits for what follows it
         self._largest = 0
+
+    @property
+    def begun(self) -> StreamBuffer | None:
+        """The unit begun; None while a hole is dealt with, a boundary looked for or noise told."""
+        busy = self._lost or self._skip or self._held or self._cut is not None
+        return None if busy else self._buffer
+
+    @property
+    def last_header(self) -> tuple[int, int]:
+        """Incarnation and AFFlags of the last Data packet, -1 if there was none."""
+        return self._incarnation, self._flags
+
+    def went_on(self, begun: StreamBuffer, last: np.void, largest: int) -> None:
+        """Take note of Data packets that were read elsewhere: the last one, the largest, the unit begun.
+
+        `last` is a row of MEDIA_PACKET.
+        """
+        self._buffer = begun
+        self._incarnation, self._flags = int(last["incarnation"]), int(last["sequence"])
+        self._largest = max(self._largest, largest)
 
     def feed(self, run: Run) -> Iterator[Message]:
         """Take the next bytes of the stream."""
@@ -331,7 +418,7 @@ class MmsStreamDecoder:
         """Take note of a hole; decoding goes on behind it."""
         at = At(direction=self._direction, offset=gap.offset, frame=gap.frame, ts=gap.ts)
         cut = 0
-        if self._lost:
+        if self._lost or self._held:
             yield from self._decode(final=True)
         if self._skip:
             if gap.length > self._skip:
@@ -417,9 +504,15 @@ class MmsStreamDecoder:
                 self._beheaded = 0
             data, base = buffer.data, buffer.offset
             start, size, kind, end, need = walk(data, self._client)
+            noise, self._held = find_noise(
+                data, start, size, kind, end, need, self._incarnation, self._flags, final
+            )
+            if noise >= 0:
+                end = start[noise] if noise < len(start) else end
+                start, size, kind = start[:noise], size[:noise], kind[:noise]
             yield from self._units(data, base, start, size, kind)
             buffer.consume(int(end))
-            if need != -1:
+            if self._held or (noise < 0 and need != -1):
                 return
             self._lost = True
             if len(buffer.data) <= DATA_HEADER and not final:
@@ -458,10 +551,11 @@ class MmsStreamDecoder:
                 packets = data_packets(data, base, start[begin:end], size[begin:end], pieces)
                 self._largest = max(self._largest, int(packets["size"].max()) + DATA_HEADER)
                 self._incarnation = int(packets["incarnation"][-1])
-                yield from _blocks(packets, data, base, pieces, self._direction, self._inferred)
+                self._flags = int(packets["flags"][-1])
+                yield from blocks(packets, data, base, pieces, self._direction, self._inferred)
 
 
-def _blocks(
+def blocks(
     packets: NDArray[np.void],
     data: NDArray[np.uint8],
     base: int,
@@ -469,6 +563,7 @@ def _blocks(
     direction: Direction,
     inferred: bool,
 ) -> Iterator[DataPackets]:
+    """Data packets in blocks of one incarnation each."""
     incarnation = packets["incarnation"]
     cuts = np.flatnonzero(incarnation[1:] != incarnation[:-1]) + 1
     for begin, end in pairwise([0, *cuts.tolist(), len(packets)]):
@@ -487,45 +582,4 @@ def _blocks(
             base=base,
             pieces=pieces,
             inferred=inferred,
-        )
-
-
-def decode_datagrams(datagrams: Datagrams, direction: Direction) -> Iterator[Message]:
-    """Data packets from the UDP datagrams of a flow, one a datagram [3.2.5.11.1].
-
-    A datagram that the capture cut, or of which fragments are missing, is a hole and a `CutPacket`; one that
-    is no Data packet (a resend request, a probe of another program) is passed over.
-    """
-    pieces = datagrams.pieces
-    length = pieces["length"].astype(np.int64)
-    start = pieces["offset"].astype(np.int64)
-    long_enough = length >= DATA_HEADER
-    sizes = np.zeros(len(pieces), dtype=np.int64)
-    at = start[long_enough]
-    sizes[long_enough] = datagrams.data[at + 6].astype(np.int64) | (
-        datagrams.data[at + 7].astype(np.int64) << 8
-    )
-    sound = long_enough & (sizes == length) & (datagrams.wire_length == length)
-    for i in np.flatnonzero(long_enough & (sizes > length)):
-        frame, ts = int(pieces["frame"][i]), int(pieces["ts"][i])
-        if sizes[i] == datagrams.wire_length[i]:
-            where = At(direction=direction, offset=0, frame=frame, ts=ts)
-            yield Hole(at=where, length=int(sizes[i] - length[i]), packets_cut=1)
-        unit = CutUnit(int(start[i]), int(sizes[i]), DATA_HEADER)
-        unit.add(int(start[i]), datagrams.data[start[i] : start[i] + length[i]], pieces[i : i + 1])
-        packet = unit.packet(direction, "")
-        if packet is not None:
-            yield replace(packet, reliable=False)
-    if not sound.any():
-        return
-    packets = data_packets(datagrams.data, 0, start[sound], sizes[sound], pieces)
-    for block in _blocks(packets, datagrams.data, 0, pieces, direction, inferred=False):
-        yield DataPackets(
-            at=block.at,
-            kind="",
-            packets=block.packets,
-            data=block.data,
-            base=0,
-            pieces=pieces,
-            reliable=False,
         )

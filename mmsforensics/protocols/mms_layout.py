@@ -11,6 +11,7 @@ A layout is a tuple of ``(type, name)`` that begins behind chunkLen and MID, at 
 ``utf16:F``    UTF-16LE, field F counts its bytes
 ``bytes:F``    bytes, field F counts them
 ``rest``       all bytes that are left
+``u32s:F``     F unsigned integers of 32 bits
 ``switch:F``   F stream switch entries of three u16 [2.2.4.28]
 ``token``      tokenData of OpenFile, placed by its own fields [2.2.4.21]
 ``log``        CLIENT_LOG [2.2.1]
@@ -276,6 +277,25 @@ SERVER_MESSAGES: tuple[MessageType, ...] = (
     ),
 )
 
+RESEND_SIGNATURE = 0xBEEFF00D
+
+RESEND = MessageType(
+    RESEND_SIGNATURE,
+    "RequestPacketListResend",
+    "2.2.5",
+    (
+        ("u32", "dwClientId"),
+        ("u16", "wSourceId"),
+        ("u16", "wNumPackets"),
+        ("u32s:wNumPackets", "dwBeginPacketList"),
+    ),
+)
+"""The only datagram that a client sends. It has no TcpMessageHeader, chunkLen or MID: a Signature stands
+where these end, and serves as the MID here."""
+
+MAX_RESENDS = 32
+"""Packets that one request may ask for [2.2.5]."""
+
 MESSAGES: dict[int, MessageType] = {m.mid: m for m in (*CLIENT_MESSAGES, *SERVER_MESSAGES)}
 
 MAX_STREAM_ENTRIES = 127
@@ -379,6 +399,9 @@ def _read(base: str, argument: str, fields: dict[str, object], message: bytes, a
         return text, at + size
     if base == "texts":
         return _strings(message, at), len(message)
+    if base == "u32s":
+        raw = _take(message, at, 4 * _count(fields, argument))
+        return tuple(value for (value,) in struct.iter_unpack("<I", raw)), at + len(raw)
     if base == "switch":
         return _switch_entries(message, at, _count(fields, argument))
     if base == "token":

@@ -1,7 +1,10 @@
-"""MMS over HTTP (MS-WMSP): the ``$`` framing of an HTTP body.
+"""MMS over HTTP (MS-WMSP) and push distribution (MS-WMHTTP): the ``$`` framing of an HTTP body.
 
 Rules of this file:
 
+* in push distribution nothing stands between framing header and payload, $C carries the new header behind
+  its Reason, and $F is filling [MS-WMHTTP 2.2.3]; its packets have no numbers. Some encoders push with the
+  Data headers of MS-WMSP: which it is, the first packet tells;
 * a packet's length stands in its framing header, but for $P, whose length field is wrong for the first
   and third of the three [2.2.3.7]; its real length is checked against what follows;
 * a hole costs the packet it hurts, of which a `CutPacket` tells what was seen; behind a hole over a
@@ -14,11 +17,11 @@ from collections.abc import Generator, Iterator
 from typing import Literal, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.protocols.cut import DATA_HEADER, CutUnit
+from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import (
+    DATA_PACKET,
     At,
     CutPacket,
     DataPackets,
@@ -30,10 +33,20 @@ from mmsforensics.protocols.messages import (
     WmspPacket,
 )
 from mmsforensics.protocols.mms import data_packets
-from mmsforensics.streams import locate
-
-FRAMING_HEADER = 4
-"""B and Frame, PacketID, PacketLength [2.2.3.1.1]."""
+from mmsforensics.protocols.wmsp_framing import (
+    DATA_IDS,
+    FRAMING_HEADER,
+    LAST_PACKET,
+    PROOF,
+    PUSH,
+    TELLING,
+    WMSP,
+    Framing,
+    looks_framed,
+    pushed_framing,
+    walk,
+)
+from mmsforensics.streams import locate, spans
 
 PACKET_PAIR_PAYLOAD = 504
 """Payload of the second $P; the first has Reason bytes less [2.2.3.7]."""
@@ -41,117 +54,15 @@ PACKET_PAIR_PAYLOAD = 504
 PACKET_PAIR_LAST = 1048
 """Payload of the third $P, plus Reason [2.2.3.7]."""
 
-PACKET_IDS = b"CDEHMPT"
-DATA_IDS = b"DHM"
+COUNTED_IDS = "EF"
+"""Packets that are one message however often they come in a row."""
 
-PROOF = 3
-
-_IS_ID = np.zeros(256, dtype=np.bool_)
-_IS_ID[list(PACKET_IDS)] = True
-
-
-def looks_framed(first: bytes) -> bool | None:
-    """Whether a body begins with WMSP framing; None when more bytes are needed to say."""
-    if len(first) < 2:
-        return None if not first or first[0] & 0x7F == 0x24 else False
-    return first[0] & 0x7F == 0x24 and first[1] in PACKET_IDS
-
-
-@njit(cache=True, nogil=True)
-def walk(data, is_id):
-    """Cut bytes into packets; stops before a $P.
-
-    Returns
-    -------
-    start, length, packet_id : ndarray of int64
-        Whole packets: position of the framing header, PacketLength, PacketID.
-    end : int
-        Position behind the last of them.
-    need : int
-        Size of the packet that begins there, 0 when it can't be told yet, -1 when it is none, -2 for $P.
-    """
-    capacity = len(data) // 4 + 1
-    start = np.empty(capacity, dtype=np.int64)
-    length = np.empty(capacity, dtype=np.int64)
-    packet_id = np.empty(capacity, dtype=np.int64)
-    n = 0
-    at = 0
-    need = np.int64(0)
-    while True:
-        need = np.int64(0)
-        if at + 4 > len(data):
-            if at < len(data) and (data[at] & 0x7F) != 0x24:
-                need = np.int64(-1)
-            break
-        pid = data[at + 1]
-        size = np.int64(data[at + 2]) | (np.int64(data[at + 3]) << 8)
-        data_bearing = pid == 0x44 or pid == 0x48 or pid == 0x4D
-        if (data[at] & 0x7F) != 0x24 or not is_id[pid] or (data_bearing and size < 8):
-            need = np.int64(-1)
-            break
-        if pid == 0x50:
-            need = np.int64(-2)
-            break
-        need = 4 + size
-        if at + need > len(data):
-            break
-        start[n], length[n], packet_id[n] = at, size, pid
-        n += 1
-        at += need
-    return start[:n].copy(), length[:n].copy(), packet_id[:n].copy(), at, need
-
-
-LAST_PACKET = 12
-"""Bytes of an $E. Remains longer than it, after the last packet found, are those of a packet with data."""
-
-
-@njit(cache=True, nogil=True)
-def resync(data, proof, final):
-    """Position of the first packet of a chain of `proof` packets whose inner sizes agree, or -1.
-
-    `final` says that no more bytes come before the next hole: then a chain may end where they end, after one
-    whole packet at least. Chance lays one, with both sizes alike, at one of some hundred million places.
-    """
-    for begin in range(len(data) - 4):
-        at = begin
-        links = 0
-        while links < proof:
-            left = len(data) - at
-            if left < 12:
-                ends = left <= 0 or (data[at] & 0x7F) == 0x24
-                if (final and links >= (1 if left >= 0 else 2) and ends) or (left == 0 and links >= 2):
-                    return begin
-                break
-            if (data[at] & 0x7F) != 0x24:
-                break
-            pid = data[at + 1]
-            size = np.int64(data[at + 2]) | (np.int64(data[at + 3]) << 8)
-            if pid == 0x44 or pid == 0x48 or pid == 0x4D:
-                inner = np.int64(data[at + 10]) | (np.int64(data[at + 11]) << 8)
-                if inner != size or size < 8:
-                    break
-            elif not ((pid == 0x45 or pid == 0x43) and size == 4):
-                break
-            links += 1
-            at += 4 + size
-        if links == proof:
-            return begin
-    return -1
-
-
-def find(data: NDArray[np.uint8]) -> int:
-    """Position of the first packet of a chain that proves itself, or -1."""
-    return int(resync(data, PROOF, False))
-
-
-def whole(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """Bytes of the whole packets at the begin, and what follows them: the `need` of `walk`."""
-    _, _, _, end, need = walk(data, _IS_ID)
-    return int(end), int(need)
+REASON = 4
+"""Bytes of the Reason of $C and $E [2.2.3.1.1]."""
 
 
 class WmspDecoder:
-    """Decodes the framed body of one response."""
+    """Decodes the framed body of one response, or of one request that pushes."""
 
     __slots__ = (
         "_beheaded",
@@ -159,14 +70,17 @@ class WmspDecoder:
         "_cut",
         "_cut_kind",
         "_direction",
+        "_framing",
         "_lost",
         "_pairs",
         "_pending",
         "_skip",
     )
 
-    def __init__(self, direction: Direction, *, from_start: bool = True) -> None:
+    def __init__(self, direction: Direction, *, from_start: bool = True, pushed: bool = False) -> None:
         self._direction: Direction = direction
+        middle = WMSP if not pushed else PUSH
+        self._framing: Framing | None = None if pushed and from_start else middle  # None: not known yet
         self._buffer = StreamBuffer()
         self._skip = 0  # bytes of a packet hurt by a hole that are still to come
         self._cut: CutUnit | None = None  # that packet, when it carries a Data packet
@@ -179,8 +93,23 @@ class WmspDecoder:
     def feed(self, offset: int, data: NDArray[np.uint8], pieces: NDArray[np.void]) -> Iterator[Message]:
         """Take the next bytes of the body; `offset` and `pieces` are in its coordinates."""
         self._buffer.append(offset, data, pieces)
-        yield from self._decode(final=False)
+        if self._framing is not None or len(self._buffer.data) >= TELLING:
+            yield from self._decode(final=False)
         self._buffer.settle()
+
+    @property
+    def _kind(self) -> Framing:
+        """The framing, told by what has come."""
+        if self._framing is None:
+            self._framing = pushed_framing(self._buffer.data[:TELLING].tobytes())
+        return self._framing
+
+    def _walk(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int, int]:
+        kind = self._kind
+        start, length, packet_id, end, need = walk(self._buffer.data, kind.is_id, kind.data_header)
+        return start, length, packet_id, int(end), int(need)
 
     def gap(self, at: At, length: int) -> Iterator[Message]:
         """Take note of a hole in the body."""
@@ -195,7 +124,7 @@ class WmspDecoder:
                 self._beheaded = 1
             self._skip -= min(self._skip, length)
         elif len(buffer.data) and not self._lost:
-            need = int(walk(buffer.data, _IS_ID)[4])
+            need = self._walk()[4]
             cut = 1
             self._begin_cut(need)
             if need >= len(buffer.data) + length:
@@ -236,13 +165,16 @@ class WmspDecoder:
         """Keep what is there of the packet at the head of the buffer, if it carries a Data packet."""
         buffer = self._buffer
         if size > 0 and buffer.data[1] in DATA_IDS:
-            self._cut = CutUnit(buffer.offset, size, FRAMING_HEADER + DATA_HEADER)
+            self._cut = CutUnit(buffer.offset, size, FRAMING_HEADER + self._kind.data_header)
             self._cut.add(buffer.offset, buffer.data, buffer.pieces)
             self._cut_kind = cast(Literal["D", "H", "M"], chr(buffer.data[1]))
 
     def _cut_packet(self) -> Iterator[CutPacket]:
         """Hand on the packet that holes have hurt: no more of it will come."""
-        packet = self._cut.packet(self._direction, self._cut_kind) if self._cut is not None else None
+        number = 0 if self._framing is PUSH else None  # pushed packets have none
+        packet = None
+        if self._cut is not None:
+            packet = self._cut.packet(self._direction, self._cut_kind, location=number)
         self._cut = None
         if packet is not None:
             yield packet
@@ -260,7 +192,7 @@ class WmspDecoder:
                     return
                 yield from self._cut_packet()
             if self._lost:
-                found = int(resync(buffer.data, PROOF, final))
+                found = int(self._kind.resync(buffer.data, PROOF, final))
                 if found < 0:
                     tail = 0 if final else min(len(buffer.data), PROOF * 65540)
                     if len(buffer.data) > tail:
@@ -271,9 +203,9 @@ class WmspDecoder:
                 self._lost = False
                 self._beheaded = 0
             data, base = buffer.data, buffer.offset
-            start, length, packet_id, end, need = walk(data, _IS_ID)
+            start, length, packet_id, end, need = self._walk()
             yield from self._packets(data, base, start, length, packet_id)
-            buffer.consume(int(end))
+            buffer.consume(end)
             if need == -2:
                 if not (yield from self._packet_pair(final=final)):
                     return
@@ -326,39 +258,75 @@ class WmspDecoder:
     ) -> Iterator[Message]:
         if not len(start):
             return
-        pieces = self._buffer.pieces
         for part in np.split(np.arange(len(start)), np.flatnonzero(packet_id[1:] != packet_id[:-1]) + 1):
             kind = chr(int(packet_id[part[0]]))
-            if kind != "E" and self._pending is not None:
+            if self._pending is not None and kind != self._pending.kind:
                 yield self._pending
                 self._pending = None
             if packet_id[part[0]] in DATA_IDS:
-                packets = data_packets(data, base, start[part] + FRAMING_HEADER, length[part], pieces)
-                yield DataPackets(
-                    at=self._at(self._buffer, int(start[part[0]]), int(length[part[0]]) + 4),
-                    kind=cast(Literal["D", "H", "M"], kind),
-                    packets=packets,
-                    data=data,
-                    base=base,
-                    pieces=pieces,
-                )
+                yield self._data(kind, data, base, start[part], length[part])
                 continue
             for i in part:
                 yield from self._control(kind, data, int(start[i]), int(length[i]))
+                if kind == "C" and length[i] > REASON and self._framing is PUSH:
+                    yield self._data("H", data, base, start[[i]] + REASON, length[[i]] - REASON)
+
+    def _data(
+        self,
+        kind: str,
+        data: NDArray[np.uint8],
+        base: int,
+        start: NDArray[np.int64],
+        length: NDArray[np.int64],
+    ) -> DataPackets:
+        """The packets of one kind whose framing headers stand at `start`."""
+        pieces = self._buffer.pieces
+        inner = start + FRAMING_HEADER
+        if self._framing is PUSH:
+            packets = pushed_packets(kind, base, inner, length, pieces)
+        else:
+            packets = data_packets(data, base, inner, length, pieces)
+        return DataPackets(
+            at=self._at(self._buffer, int(start[0]), int(length[0]) + FRAMING_HEADER),
+            kind=cast(Literal["D", "H", "M"], kind),
+            packets=packets,
+            data=data,
+            base=base,
+            pieces=pieces,
+            at_once=int(np.count_nonzero(data[start] & 0x80)),
+        )
 
     def _control(self, kind: str, data: NDArray[np.uint8], start: int, length: int) -> Iterator[Message]:
-        at = self._at(self._buffer, start, length + 4)
+        at = self._at(self._buffer, start, length + FRAMING_HEADER)
         reason = None
-        if length >= 4:
+        if length >= REASON and kind != "F":
             reason = int.from_bytes(data[start + 4 : start + 8].tobytes(), "little")
         packet = WmspPacket(at=at, kind=kind, reason=reason)
-        if kind != "E":
+        if kind not in COUNTED_IDS:
             yield packet
             return
         before = self._pending
         if before is not None and before.reason == reason:
-            self._pending = WmspPacket(at=before.at, kind="E", reason=reason, repeated=before.repeated + 1)
+            self._pending = WmspPacket(at=before.at, kind=kind, reason=reason, repeated=before.repeated + 1)
             return
         if before is not None:
             yield before
         self._pending = packet
+
+
+def pushed_packets(
+    kind: str,
+    base: int,
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+    pieces: NDArray[np.void],
+) -> NDArray[np.void]:
+    """Rows of dtype DATA_PACKET for payloads without Data headers; who reads them numbers them.
+
+    A header is whole in one packet [MS-WMHTTP 2.2.3.6]: its AFFlags are those of an only part.
+    """
+    out = np.zeros(len(start), dtype=DATA_PACKET)
+    out["start"], out["size"] = start, size
+    out["flags"] = 0x0C if kind == "H" else 0
+    out["first_frame"], out["frame"], out["ts"] = spans(start + base, np.maximum(size, 1), pieces)
+    return out

@@ -10,7 +10,9 @@ from mmsforensics.sessions.model import (
     Recorder,
     SessionSummary,
 )
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.room import SessionRoom
+from mmsforensics.sessions.stations import Station, station_row
 from mmsforensics.sessions.verdict import REASONS, VERDICTS, Reason
 from mmsforensics.sessions.wording import summarise
 
@@ -31,8 +33,11 @@ __all__ = [
     "Origin",
     "Reason",
     "Recorder",
+    "RestoredPacket",
     "SessionRoom",
     "SessionSummary",
+    "Station",
     "pad",
+    "station_row",
     "summarise",
 ]

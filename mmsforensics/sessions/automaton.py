@@ -7,6 +7,7 @@ the table does not name in a phase changes nothing, because captures begin and e
 from __future__ import annotations
 
 BEGUN = "begun"
+CHALLENGED = "challenged"
 OPENED = "opened"
 DESCRIBED = "described"
 PLAYING = "playing"
@@ -17,21 +18,38 @@ REDIRECTED = "redirected"
 
 
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "ReportOpenFile": {BEGUN: OPENED, FAILED: OPENED},
-    "AsfHeader": {BEGUN: DESCRIBED, OPENED: DESCRIBED},
-    "Media": {BEGUN: PLAYING, OPENED: PLAYING, DESCRIBED: PLAYING, STOPPED: PLAYING, COMPLETED: PLAYING},
+    "SecurityChallenge": {BEGUN: CHALLENGED, FAILED: CHALLENGED},
+    "ReportOpenFile": {BEGUN: OPENED, CHALLENGED: OPENED, FAILED: OPENED},
+    "AsfHeader": {BEGUN: DESCRIBED, CHALLENGED: DESCRIBED, OPENED: DESCRIBED, FAILED: DESCRIBED},
+    "Media": {
+        BEGUN: PLAYING,
+        CHALLENGED: PLAYING,
+        OPENED: PLAYING,
+        DESCRIBED: PLAYING,
+        STOPPED: PLAYING,
+        COMPLETED: PLAYING,
+        FAILED: PLAYING,
+        REDIRECTED: PLAYING,
+    },
     "StopPlaying": {PLAYING: STOPPED},
     "CloseFile": {PLAYING: STOPPED},
     "EndOfStream": {PLAYING: COMPLETED},
     "EndOfEntry": {},
-    "Failure": {BEGUN: FAILED, OPENED: FAILED, DESCRIBED: FAILED, PLAYING: FAILED},
-    "Redirect": {BEGUN: REDIRECTED, OPENED: REDIRECTED},
+    "Failure": {BEGUN: FAILED, CHALLENGED: FAILED, OPENED: FAILED, DESCRIBED: FAILED, PLAYING: FAILED},
+    "Redirect": {
+        BEGUN: REDIRECTED,
+        CHALLENGED: REDIRECTED,
+        OPENED: REDIRECTED,
+        DESCRIBED: REDIRECTED,
+        FAILED: REDIRECTED,
+    },
 }
 """Event: {phase: next phase}. `Media` is a media packet, `EndOfStream` the server's word that it has sent
 everything, `EndOfEntry` that another entry of a playlist follows, `Failure` a failed hr or status."""
 
 OUTCOMES: dict[str, str] = {
     BEGUN: "no content opened",
+    CHALLENGED: "credentials asked for",
     OPENED: "content opened, no header",
     DESCRIBED: "header only",
     PLAYING: "interrupted",

@@ -11,14 +11,18 @@ from mmsforensics.protocols import (
     DECODERS,
     Decoder,
     Message,
+    MmsDecoder,
+    MmsStreamDecoder,
     Protocol,
     detect,
     find_asf_packets,
     find_data_packets,
     find_framing,
+    find_pushed,
 )
 from mmsforensics.protocols.detect import begins, says_request
 from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.msbd import said_by_client
 from mmsforensics.protocols.raw import holds_file
 from mmsforensics.protocols.smb import says_smb, smb_request
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
@@ -79,6 +83,23 @@ class Connection:
     def ended(self) -> bool:
         """Whether both directions have been decoded to their ends."""
         return all(self._ended)
+
+    @property
+    def steady(self) -> tuple[TcpReassembler, TcpReassembler, MmsStreamDecoder] | None:
+        """Client's and server's stream and the server's decoder, if nothing waits and no side has ended."""
+        decoder = self._decoder
+        if not isinstance(decoder, MmsDecoder) or self._reset or any(self._closed) or any(self._ended):
+            return None
+        client, server = self._streams[self._client], self._streams[1 - self._client]
+        quiet = client.expected is not None and server.expected is not None
+        if not quiet or any(self._held) or decoder.server.begun is None:
+            return None
+        return client, server, decoder.server
+
+    @property
+    def server_side(self) -> int:
+        """Direction in which the server sends."""
+        return 1 - self._client
 
     def feed(self, packets: FlowPackets) -> list[Message]:
         """Take packets of this connection, in order of capture."""
@@ -214,6 +235,9 @@ class Connection:
                 continue
             data = np.frombuffer(self._first_bytes(side), dtype=np.uint8)
             found = None
+            if find_pushed(data) >= 0:  # here the client sends
+                self._client = side
+                return Protocol.HTTP
             if find_data_packets(data) >= 0:
                 found = Protocol.MMS
             elif find_framing(data) is not None or find_asf_packets(data) is not None:
@@ -248,6 +272,8 @@ def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
         return says_request(first)
     if protocol is Protocol.SMB:
         return smb_request(first)
+    if protocol is Protocol.MSBD:
+        return said_by_client(first)
     at = first.find(b"\xce\xfa\x0b\xb0")
     if at < 4 or len(first) < at + 36:
         return None

@@ -1,11 +1,12 @@
-"""The stories on an HTTP connection: MMS over HTTP (MS-WMSP) and plain downloads of ASF files.
+"""The stories on an HTTP connection: MMS over HTTP (MS-WMSP), push distribution (MS-WMHTTP), plain downloads.
 
 Rules of this file:
 
 * an exchange becomes part of a session when its request or its body shows Windows Media; any other
   exchange on the connection leaves no trace in the case;
-* exchanges for one URL on one connection are one session (describe, then play, then log); so is a
-  connection that only described and the one that then plays, when client, server, URL and player GUID agree.
+* which session that is, `joining.py` decides;
+* a refusal fails the session only where it refuses media: not a log, nor a keep-alive;
+* a Stop has stopped once the server answers it: what it had sent before is on the wire till then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from mmsforensics.protocols import (
     Body,
@@ -28,13 +31,31 @@ from mmsforensics.protocols import (
     StreamEnd,
     WmspPacket,
 )
+from mmsforensics.protocols.messages import At, Direction
+from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import MiddleOfDownload
 from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
+from mmsforensics.sessions.push import setup_details
 from mmsforensics.sessions.redirections import Redirection, moved
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.wmsp_telling import (
+    CHALLENGED,
+    REDIRECTS,
+    MetadataParts,
+    answered_scheme,
+    challenge_details,
+    metadata_details,
+    position_asked,
+    push_id,
+    reason_name,
+    request_details,
+    response_details,
+    sends_elsewhere,
+    where,
+)
 from mmsforensics.streams.flows import Endpoint
 
 HTTP_PORT = 80
@@ -48,6 +69,9 @@ _GUID = re.compile(r"xclientguid\s*=\s*(\{[^{}]{8,64}\})", re.IGNORECASE)
 END_OF_STREAM_MORE = 1
 """Reason of an $E after which another entry follows [MS-WMSP 2.2.3.4]."""
 
+STARTING = frozenset(("Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
+"""Requests without which there are no media: refused, they fail the session."""
+
 FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
 ReadDocument = Callable[[Document], None]
 Redirect = Callable[[Redirection], None]
@@ -56,16 +80,63 @@ Redirect = Callable[[Redirection], None]
 class Exchange:
     """A request and its response."""
 
-    __slots__ = ("fetch", "middle", "request", "response", "story", "told", "unheard")
+    __slots__ = (
+        "at_once",
+        "fetch",
+        "header_at",
+        "kind",
+        "metadata",
+        "middle",
+        "pragma",
+        "request",
+        "response",
+        "story",
+        "told",
+        "tunnel",
+        "unheard",
+    )
 
     def __init__(self) -> None:
         self.request: Request | None = None
+        self.pragma = Directives()  # of the request
+        self.kind = ""  # its type, by MS-WMSP or MS-WMHTTP
+        self.metadata = MetadataParts()
+        self.header_at = 0  # LocationId of the header's first part
+        self.at_once = 0  # packets with the B bit
         self.response: Response | None = None
         self.story: Story | None = None
         self.fetch: Fetch | None = None
         self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
+        self.tunnel = ""  # host and port of the CONNECT through which it goes
         self.unheard: list[Hole | Malformed | Overlap] = []
+
+    def ask(self, request: Request) -> None:
+        """Take the request."""
+        self.request = request
+        self.pragma = read_pragma(request)
+        self.kind = request_type(request, self.pragma)
+
+    @property
+    def connects(self) -> bool:
+        """Whether the request asks a proxy for a tunnel."""
+        return self.request is not None and self.request.method == "CONNECT"
+
+    @property
+    def pushes(self) -> bool:
+        """Whether the request is one of push distribution."""
+        return self.kind in PUSH_REQUEST_TYPES
+
+    @property
+    def tokens(self) -> set[str]:
+        """What the request names its session by."""
+        number = self.pragma.number("client-id")
+        push = push_id(self.request) if self.request is not None and self.pushes else ""
+        return ({f"client-id={number}"} if number else set()) | ({f"push-id={push}"} if push else set())
+
+    def url(self, server: Endpoint, scheme: str) -> str:
+        """The URL that the request means."""
+        return exchange_url(self, server, scheme)
 
     @property
     def target(self) -> str:
@@ -89,29 +160,33 @@ class Exchange:
 
 def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
     """The URL that a request means."""
-    return request_url(exchange.request, server, scheme)
+    return request_url(exchange.request, server, scheme, exchange.tunnel)
 
 
 def document_url(document: Document) -> str:
     """The URL of the request that a document belongs to."""
-    return request_url(document.request, document.server, "http")
+    return request_url(document.request, document.server, "http", document.tunnel)
 
 
-def request_url(request: Request | None, server: Endpoint, scheme: str) -> str:
-    """The URL that a request means; of one that was not captured, the server's."""
+def request_url(request: Request | None, server: Endpoint, scheme: str, tunnel: str) -> str:
+    """The URL that a request means, behind a `tunnel` perhaps; of one that was not captured, the server's."""
     target = request.target if request else ""
     if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
         try:
             parts = urlsplit(target)
         except ValueError:  # brackets that hold no address
-            return target
+            return f"{scheme}:{target.partition(':')[2]}"
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    if request is not None and request.method == "CONNECT":
+        return f"{scheme}://{target}/"
     host = request.header("host") if request else ""
+    through, _, port = tunnel.rpartition(":")
+    port = port if through else str(server.port)
     if not host:
         host = ip_text(server.address)
-        host = f"[{host}]" if ":" in host else host
-    if server.port != HTTP_PORT and not re.search(r":[0-9]+$", host):
-        host = f"{host}:{server.port}"
+        host = through or (f"[{host}]" if ":" in host else host)
+    if port != str(HTTP_PORT) and not re.search(r":[0-9]+$", host):
+        host = f"{host}:{port}"
     return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
 
 
@@ -140,6 +215,8 @@ class HttpSessions:
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
+        self._tunnel: Exchange | None = None  # a CONNECT that was granted
+        self._sending: Exchange | None = None  # the one whose request's body comes in
         self.stories: list[Story] = []
         self.ended = False
 
@@ -159,7 +236,7 @@ class HttpSessions:
             case DataPackets():
                 self._data(message)
             case CutPacket():
-                story = self._playing().story
+                story = self._carrying(message.at.direction).story
                 if story is not None and message.kind == "D":
                     story.cut(message)
             case WmspPacket():
@@ -171,11 +248,23 @@ class HttpSessions:
             case _:
                 pass
 
+    def story_of(self, number: int) -> Story | None:
+        """The session that a request and its response belong to."""
+        exchange = self._exchanges.get(number)
+        return exchange.story if exchange is not None else None
+
     def close(self) -> None:
-        """Finish the media that this connection carried; a header alone waits for the play to come."""
+        """Finish the media that this connection carried to their end; others may go on on the next one."""
         for story in self.stories:
-            if story.client == self._client and story.medium is not None and story.medium.packets:
+            self._over(story)
+            mine = story.carried_by == self._first_frame and story.entry_ended
+            if mine and story.medium is not None and story.medium.packets:
                 story.close_medium()
+
+    def _over(self, story: Story) -> None:
+        """Take note that a Play on this connection, if there was one, is over."""
+        if story.played_on == self._first_frame:
+            story.played_on = 0
 
     def _exchange(self, number: int) -> Exchange:
         if number not in self._exchanges:
@@ -185,21 +274,53 @@ class HttpSessions:
         return self._exchanges[number]
 
     def _request(self, message: Request) -> None:
-        exchange = self._exchange(message.number)
-        exchange.request = message
-        if exchange.shows_player():
+        exchange = self._sending = self._exchange(message.number)
+        exchange.ask(message)
+        if self._tunnel is not None:
+            exchange.tunnel = self._tunnel.target
+        if exchange.connects:
+            return  # what goes through the tunnel tells whose it is
+        if exchange.pushes:
+            self._attribute(exchange, "push")
+        elif exchange.shows_player():
             self._attribute(exchange, "mmsh")
 
     def _response(self, message: Response) -> None:
         exchange = self._exchange(message.number)
         exchange.response = message
         self._current = exchange
+        if exchange.connects and message.status < 300:
+            self._tunnel = exchange
+        elif exchange.connects and exchange.shows_player():
+            self._attribute(exchange, "mmsh")
         if exchange.story is not None:
             self._tell_exchange(exchange)
-            if message.status >= 400:
-                exchange.story.failure = f"{message.status} {message.reason}".strip()
-                exchange.story.advance("Failure")
+            self._answered(exchange, exchange.story, message)
         self._moved(exchange, message)
+
+    def _answered(self, exchange: Exchange, story: Story, message: Response) -> None:
+        """Take what a response means for its session."""
+        if message.status >= 300 and (exchange.kind in STARTING or exchange.connects):
+            self._refused(story, message)
+        elif exchange.kind == "Stop" and message.status < 300 and exchange.request is not None:
+            story.stopped_at = exchange.request.at
+            story.advance("StopPlaying")
+        elif exchange.kind == "Play":
+            story.carry(self._first_frame)
+
+    def _refused(self, story: Story, message: Response) -> None:
+        """Take an answer other than what was asked for."""
+        self._over(story)
+        location = message.header("location")
+        story.challenged = message.status in CHALLENGED
+        if message.status in REDIRECTS and location:
+            story.tell("HttpRedirect", message.at, {"status": message.status, "location": location})
+            story.advance("Redirect")
+        elif message.status >= 400:
+            story.failure = f"{message.status} {message.reason}".strip()
+            story.advance("Failure")
+        if story.challenged:
+            story.tell("HttpChallenge", message.at, challenge_details(message))
 
     def _moved(self, exchange: Exchange, message: Response) -> None:
         """Take note of a response that sends the client elsewhere."""
@@ -207,8 +328,6 @@ class HttpSessions:
         found = moved(message.status, message.header("location"), url)
         if found is None:
             return
-        if exchange.story is not None:
-            exchange.story.advance("Redirect")
         self._redirect(
             Redirection(
                 session=exchange.story.number if exchange.story is not None else None,
@@ -225,59 +344,70 @@ class HttpSessions:
     def _attribute(self, exchange: Exchange, transport: str, story: Story | None = None) -> Story:
         """Make the exchange part of a session, and the transport what its body shows it to be."""
         if exchange.story is None:
-            story = story or self._find(exchange, self._client, self._server, self._first_frame)
+            if story is None:
+                story = self._find(exchange, self._client, self._server, self._first_frame)
+            story.connections.add(self._first_frame)
             exchange.story = story
             if story not in self.stories:
                 self.stories.append(story)
                 self._carries(story)  # it may be known only when the connection is over
+            if self._tunnel is not None and self._tunnel.story is None:
+                self._tunnel.story = story
+                self._tell_exchange(self._tunnel)
             self._tell_exchange(exchange)
             for anomaly in exchange.unheard:
                 story.anomaly(anomaly)
             exchange.unheard.clear()
         story = exchange.story
         plain = transport == "http" and not story.received and story.medium is None  # a player's download
-        if transport == "mmsh" or not story.transport or plain:
+        if exchange.target != "*" and (transport != "http" or not story.transport or plain):
             story.transport = transport
-            scheme = "http" if transport == "http" else "mmsh"
-            story.url = exchange_url(exchange, self._server, scheme)
+            story.media_side = "client" if transport == "push" else "server"
+            scheme = "mmsh" if transport == "mmsh" else "http"
+            story.url = exchange.url(self._server, scheme)
             story.content_name = story.url
         return story
 
     def _tell_exchange(self, exchange: Exchange) -> None:
         story = exchange.story
         assert story is not None
+        kind = exchange.kind if exchange.pushes or exchange.shows_player() else ""
         if exchange.told == 0 and exchange.request is not None:
-            request = exchange.request
             exchange.told = 1
-            story.client_version = story.client_version or request.header("user-agent")
-            story.player_guid = story.player_guid or exchange.guid
-            story.tell(
-                "HttpRequest",
-                request.at,
-                {
-                    "method": request.method,
-                    "target": request.target,
-                    "version": request.version,
-                    "agent": request.header("user-agent"),
-                    "headers": [list(h) for h in request.headers],
-                },
-            )
+            self._tell_request(story, exchange, exchange.request, kind)
         if exchange.told < 2 and exchange.response is not None:
             response = exchange.response
-            exchange.told = 2
+            exchange.told = 2 * (response.status >= 200) or exchange.told
             story.server_version = story.server_version or response.header("server")
-            story.tell(
-                "HttpResponse",
-                response.at,
-                {
-                    "version": response.version,
-                    "status": response.status,
-                    "reason": response.reason,
-                    "server": response.header("server"),
-                    "content_type": response.header("content-type"),
-                    "headers": [list(h) for h in response.headers],
-                },
-            )
+            number = read_pragma(response).number("client-id")
+            story.tokens |= {f"client-id={number}"} if number else set()
+            story.tokens |= {f"push-id={push_id(response)}"} if push_id(response) else set()
+            story.tell("HttpResponse", response.at, response_details(response, kind))
+
+    def _tell_request(self, story: Story, exchange: Exchange, request: Request, kind: str) -> None:
+        story.client_version = story.client_version or request.header("user-agent")
+        story.player_guid = story.player_guid or exchange.guid
+        story.tokens |= exchange.tokens
+        details = request_details(request, kind)
+        if kind == "Play":
+            details["from"] = position_asked(exchange.pragma)
+            story.played_on = self._first_frame
+        story.tell("HttpRequest", request.at, details)
+        selection = story.selection.take(exchange.pragma)
+        if selection is not None:
+            story.tell("WmspStreamSelection", request.at, selection)
+        answer = answered_scheme(request)
+        if answer is not None:
+            story.tell("HttpCredentials", request.at, {"header": answer[0], "scheme": answer[1]})
+
+    def _carrying(self, direction: Direction) -> Exchange:
+        """The exchange whose body comes in."""
+        if direction == "server":
+            return self._playing()
+        if self._sending is None:
+            self._sending = Exchange()
+            self._sending.kind = "PushStart"  # what else has framed media
+        return self._sending
 
     def _playing(self) -> Exchange:
         if self._current is None:
@@ -285,37 +415,69 @@ class HttpSessions:
         return self._current
 
     def _data(self, block: DataPackets) -> None:
-        exchange = self._playing()
-        story = self._attribute(exchange, "mmsh")
+        exchange = self._carrying(block.at.direction)
+        pushed = block.at.direction == "client"
+        if pushed and not exchange.pushes:
+            exchange.kind = "PushStart"  # by its body
+        story = self._attribute(exchange, "push" if pushed else "mmsh")
+        exchange.at_once += block.at_once
         if block.kind == "H":
             for packet in block.packets:
+                self._from_zero(exchange, packet, block)
                 story.header_part(packet, block, expected=True)
+                if story.parts.done:
+                    story.pushed.begin()
+                    self._elsewhere(story, exchange, where(packet, block.at))
         elif block.kind == "M":
-            text = b"".join(payload_of(p, block).tobytes() for p in block.packets)
-            story.tell("WmspMetadata", block.at, {"text": text.decode("utf-8", "backslashreplace")})
+            for packet in block.packets:
+                metadata = exchange.metadata.add(packet, block)
+                if metadata is not None:
+                    story.tell("WmspMetadata", where(packet, block.at), metadata_details(metadata))
         else:
+            if pushed:
+                story.pushed.number(block)
+            story.carry(self._first_frame)
             story.client, story.server = self._client, self._server
             story.media(part_of(block, block.packets))
 
+    def _elsewhere(self, story: Story, exchange: Exchange, at: At) -> None:
+        """Take note of a header that sends the player elsewhere instead of describing something."""
+        location = sends_elsewhere(story.medium.header) if story.medium is not None else ""
+        if location and exchange.kind == "Describe":
+            story.tell("HttpRedirect", at, {"status": "FILENAME", "location": location})
+            story.advance("Redirect")
+
+    def _from_zero(self, exchange: Exchange, packet: np.void, block: DataPackets) -> None:
+        """Let the parts of a header count from 0 [2.2.3.1.2]; VLC counts on from the media."""
+        if payload_of(packet, block)[:16].tobytes() == ASF_HEADER_GUID:
+            exchange.header_at = int(packet["location"])
+        packet["location"] = max(int(packet["location"]) - exchange.header_at, 0)
+
     def _wmsp(self, packet: WmspPacket) -> None:
-        story = self._attribute(self._playing(), "mmsh")
-        details = {"reason": packet.reason, "repeated": packet.repeated}
+        direction = packet.at.direction
+        story = self._attribute(self._carrying(direction), "push" if direction == "client" else "mmsh")
+        details: dict[str, object] = {"reason": packet.reason, "repeated": packet.repeated}
         match packet.kind:
             case "C":
                 story.new_content = True
+                story.selection.forget()
+                details["meaning"] = reason_name("C", packet.reason)
                 story.tell("WmspStreamChange", packet.at, details)
             case "E":
                 failed = packet.reason is not None and bool(packet.reason & 0x80000000)
+                details["meaning"] = reason_name("E", packet.reason)
                 if not failed:
                     story.entry_ended, story.ended_at = True, packet.at
                     more = packet.reason == END_OF_STREAM_MORE
                     story.advance("EndOfEntry" if more else "EndOfStream")
                 else:
-                    story.failure = f"reason 0x{packet.reason:08X}"
+                    story.failure = f"{details['meaning']}"
                     story.advance("Failure")
                 story.tell("WmspEndOfStream", packet.at, details)
             case "P":
                 story.tell("WmspPacketPair", packet.at, details)
+            case "F":
+                story.tell("WmspFiller", packet.at, details)
             case _:
                 story.tell("WmspPipelineTest", packet.at, details)
 
@@ -324,9 +486,10 @@ class HttpSessions:
         if message.at.direction == "client":
             if exchange.story is not None and message.offset == 0:
                 text = message.data[:4096].tobytes().decode("utf-8", "backslashreplace")
-                exchange.story.tell(
-                    "HttpRequestBody", message.at, {"length": len(message.data), "text": text}
-                )
+                details: dict[str, object] = {"length": len(message.data), "text": text}
+                if exchange.kind == "PushSetup":
+                    details |= setup_details(text)
+                exchange.story.tell("HttpRequestBody", message.at, details)
             return
         if message.number < 0:
             self._middle(exchange, message)
@@ -357,17 +520,20 @@ class HttpSessions:
             self._attribute(exchange, "http").media(block)
 
     def _body_end(self, message: BodyEnd) -> None:
-        if message.at.direction == "client":
+        if message.at.direction == "client" and not self._carrying("client").pushes:
             return
-        exchange = self._playing()
-        if exchange.fetch is not None:
+        exchange = self._carrying(message.at.direction)
+        if message.at.direction == "server" and exchange.fetch is not None:
             exchange.fetch.end(message)
             exchange.fetch = None
         if exchange.story is None:
             return
-        exchange.story.tell(
-            "HttpBodyEnd", message.at, {"length": message.length, "complete": message.complete}
-        )
+        details: dict[str, object] = {"length": message.length, "complete": message.complete}
+        if message.at.direction == "server":
+            self._over(exchange.story)
+        if exchange.at_once:
+            details["packets_sent_at_once"] = exchange.at_once
+        exchange.story.tell("HttpBodyEnd", message.at, details)
 
     def _document(self, end: BodyEnd) -> None:
         """Hand on a body that was no media."""
@@ -388,6 +554,7 @@ class HttpSessions:
                 story=exchange.story,
                 data=data,
                 whole=whole,
+                tunnel=exchange.tunnel,
             )
         )
 
@@ -399,6 +566,8 @@ class HttpSessions:
         story = exchange.story if exchange is not None else (self.stories[-1] if self.stories else None)
         if story is not None:
             story.anomaly(message)
+            if message.at.direction == story.media_side == "client" and not isinstance(message, Overlap):
+                story.pushed.lost(message.packets_cut)
 
     def _stream_end(self, message: StreamEnd) -> None:
         for story in self.stories:

@@ -31,6 +31,7 @@ LOSS = np.dtype(
         ("bytes_seen", "i8"),
         ("bytes_saved", "i8"),  # of those, the ones that stand in the playable file
         ("payloads", "i8"),  # payloads wholly seen, which stand there
+        ("restored", "i8"),  # packets of it that were computed from parity, which stand there
         ("reason", "u1"),  # LossReason
         ("inferred", "u1"),  # whether the numbers only bound the run
     ],
@@ -64,6 +65,8 @@ class LossReason(IntEnum):
     """The download ended before it reached them."""
     DECLARED = 4
     """The header declares them behind the last packet seen: lost with the end, or never sent."""
+    RESTORED = 5
+    """None was seen, and all of them could be computed from parity."""
 
 
 LOSS_WORDS = {
@@ -72,6 +75,7 @@ LOSS_WORDS = {
     LossReason.DATAGRAM_CUT: "datagram cut",
     LossReason.NOT_REACHED: "not reached",
     LossReason.DECLARED: "declared",
+    LossReason.RESTORED: "restored",
 }
 """Words of the column `loss.reason`."""
 
@@ -105,11 +109,12 @@ def run(*, index: int, before: int, after: int, packets: int, frame: int) -> NDA
 class LossMap:
     """Collects runs and hurt packets."""
 
-    __slots__ = ("_cuts", "_runs")
+    __slots__ = ("_cuts", "_restored", "_runs")
 
     def __init__(self) -> None:
         self._runs: list[NDArray[np.void]] = []
         self._cuts: list[tuple[int, int, int, int, int]] = []
+        self._restored: list[tuple[int, int, int]] = []  # LocationId, bytes, payloads
 
     def add(self, rows: NDArray[np.void]) -> None:
         """Take runs, in the order of the file."""
@@ -119,6 +124,10 @@ class LossMap:
     def cut(self, *, index: int, location: int, bytes_seen: int, bytes_saved: int, payloads: int) -> None:
         """Take a hurt packet; `index` is UNKNOWN for a datagram, which may be sent again."""
         self._cuts.append((index, location, bytes_seen, bytes_saved, payloads))
+
+    def restored(self, location: int, size: int, payloads: int) -> None:
+        """Take a packet that was computed from parity."""
+        self._restored.append((location, size, payloads))
 
     def rows(self, last: Iterable[NDArray[np.void]] = ()) -> NDArray[np.void]:
         """All runs, `last` behind them, with what was seen of their packets."""
@@ -130,7 +139,27 @@ class LossMap:
             _settle(row, _within(in_stream, "index", int(row["index"]), int(row["index"]) + 1, row))
             if row["hurt"] == 0:
                 _settle(row, _within(datagrams, "location", int(row["before"]) + 1, int(row["after"]), row))
+        restored = np.array(sorted(self._restored), dtype=np.int64).reshape(-1, 3)
+        for row in rows if len(restored) else ():
+            _settle_restored(row, restored)
         return rows
+
+
+def _settle_restored(row: np.void, restored: NDArray[np.int64]) -> None:
+    """Put the packets that were computed from parity to the run in which they lie, also over the wrap."""
+    if row["first"] == UNKNOWN and row["after"] >= row["before"]:
+        return
+    begin, length = int(row["before"]) + 1, (int(row["after"]) - int(row["before"]) - 1) & 0xFFFFFFFF
+    if row["before"] == UNKNOWN or row["after"] == UNKNOWN:
+        begin, length = int(row["first"]), int(row["last"] - row["first"]) + 1
+    mine = restored[((restored[:, 0] - begin) & 0xFFFFFFFF) < length]
+    if not len(mine):
+        return
+    row["restored"] = len(mine)
+    row["bytes_saved"] += mine[:, 1].sum()
+    row["payloads"] += mine[:, 2].sum()
+    if len(mine) == row["packets"] and not row["hurt"]:
+        row["reason"] = LossReason.RESTORED
 
 
 def _once(cuts: NDArray[np.void]) -> NDArray[np.void]:

@@ -13,14 +13,20 @@ from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
 from mmsforensics.sessions.medium import (
+    PROVENANCE,
     MediumBlock,
+    Origin,
     bare_block,
     media_rows,
     origins,
     packet_block,
+    restored_block,
     salvaged_block,
 )
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
+from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.push import NOT_COUNTED
+from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import PIECE
 
@@ -38,17 +44,26 @@ REORDER_WINDOW = 120
 RESEND_WINDOW = 4096
 """Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
 
+SETTLING = 128
+"""Datagrams behind a new play whose sequence numbers are taken for the nearest ones: packets of the play
+before may come among them, and LocationIds jump."""
+
+LAID_AT_ONCE = 32 << 20
+"""Bytes of packets, padded, that are laid into the file at once."""
 
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
 
 NO_RUNS = np.empty((0, 4), dtype=np.int64)
 
+BEGUN, SPARSE = 1, 2
+"""Bits: a play begins, the next LocationId may be any; its play leaves out any number of them."""
+
 
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces")
+    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "pieces", "source")
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
@@ -57,6 +72,14 @@ class HeaderParts:
         self.data = b""
         self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
         self.done = False
+        self.source = ""  # what else than the stream it came with
+
+    @classmethod
+    def given(cls, header: bytes, source: str) -> HeaderParts:
+        """A header that a document gave, whole."""
+        parts = cls()
+        parts.data, parts.source, parts.done = header, source, True
+        return parts
 
     @property
     def started(self) -> bool:
@@ -134,11 +157,12 @@ def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
 def count_missing(flags, location, state, found):
     """Count the packets that the 8-bit sequence numbers show to be missing.
 
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero] and is brought up to
-    date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255 are missing, the
-    LocationIds tell how often the sequence wrapped. As many gaps as `found` has rows are written to it, as
-    [index of the packet behind, LocationId before, LocationId behind, packets missing]. Returns the numbers
-    of packets and of gaps.
+    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN and SPARSE] and
+    is brought up to date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255
+    are missing, the LocationIds tell how often the sequence wrapped, unless a play has begun in between, or
+    leaves out packets by its nature; where one begins, 0xFF may be left out [MS-MMSP 2.2.2]. As many gaps as
+    `found` has rows are written to it, as [index of the packet behind, LocationId before, LocationId behind,
+    packets missing]. Returns the numbers of packets and of gaps.
     """
     missing = 0
     n = 0
@@ -154,10 +178,12 @@ def count_missing(flags, location, state, found):
                 state[2] += 1
             elif step == 0 and here == state[1] + 1:
                 state[3] += 1
-            elif step != 0 and state[3] == 0 and not (state[0] == 0xFE and sequence == 0):
+            elif (
+                step != 0 and state[3] == 0 and not (state[4] & BEGUN and state[0] == 0xFE and sequence == 0)
+            ):
                 lost = step - 1
-                ahead = here - state[1] - 1
-                while lost + 256 <= ahead and ahead < 1 << 24:
+                ahead = (here - state[1] - 1) & 0xFFFFFFFF
+                while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
                     lost += 256
         if lost:
             if n < len(found):
@@ -165,6 +191,7 @@ def count_missing(flags, location, state, found):
             missing += lost
             n += 1
         state[0], state[1] = sequence, here
+        state[4] &= ~BEGUN
     return missing, n
 
 
@@ -172,20 +199,28 @@ class Medium:
     """The faithful file of one content, as it is recovered; without a header, its packets alone."""
 
     __slots__ = (
+        "_computed",
         "_counted",
         "_counting",
         "_datagrams",
         "_file_size",
         "_first_location",
+        "_first_sequence",
         "_hole_frame",
         "_holes",
+        "_incarnation",
         "_last",
+        "_lost_end",
         "_next_sequence",
         "_open_hole",
         "_recorder",
+        "_restored",
         "_salvaged",
         "_salvaged_count",
         "_session",
+        "_settling",
+        "_skipped",
+        "_sparse",
         "_uncounted",
         "_waiting",
         "_writer",
@@ -195,11 +230,16 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
+        "late",
+        "late_header",
         "missing",
         "name",
+        "numbered",
         "packet_size",
         "packets",
         "rejected",
+        "resends",
+        "source",
         "unsound",
     )
 
@@ -210,6 +250,8 @@ class Medium:
         parts: HeaderParts,
         name: str,
         packet_size: int = 0,
+        *,
+        first_sequence: int = -1,
     ) -> None:
         self._recorder = recorder
         self._session = session
@@ -228,9 +270,17 @@ class Medium:
         self.bytes = 0
         self._file_size = 0
         self._writer: MediumWriter | None = None
-        self._counting = np.array([-1, -1, 0, 0], dtype=np.int64)
+        self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
         self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
-        self._next_sequence = -1
+        self._next_sequence = first_sequence  # of datagrams; -1 as long as it is not known
+        self._first_sequence = first_sequence
+        self.late = 0
+        """Datagrams of the medium before: they came too late for it, and are in no file."""
+        self._skipped: set[int] = set()  # numbers that the server left out
+        self._settling = 0
+        self._sparse = False
+        self._incarnation = -1
+        self.resends = Resends(whole=first_sequence >= 0)
         self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
         self._counted = LossMap()  # what is missing by the sequence numbers
         self._uncounted = LossMap()  # and by the holes
@@ -240,6 +290,30 @@ class Medium:
         self._salvaged_count = 0
         self._first_location = -1
         self._datagrams = False
+        self._restored = 0
+        self._computed: list[RestoredPacket] = []  # as `_salvaged`
+        self.source = parts.source
+        self.late_header: HeaderParts | None = None
+        self._lost_end = False  # whether a hole lies behind the last packet of an earlier play
+        self.numbered = True  # False: the packets' numbers are counted here
+
+    @property
+    def next_sequence(self) -> int:
+        """Number of the datagram expected behind the last one seen, -1 when nothing is known of it."""
+        return max(self._last[0] + 1, self._next_sequence)
+
+    def begin_play(self, *, sparse: bool) -> None:
+        """Take note that a play begins: LocationIds may jump, and in a `sparse` one go on jumping."""
+        self._sparse = sparse
+        self._settling = SETTLING
+        self._counting[4] = BEGUN | SPARSE if sparse else BEGUN
+
+    def asked_again(self, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """Take note that the client asks for packets again: so many had been captured, and so many not."""
+        return self.resends.asked(numbers, self._last[0], self._seen)
+
+    def _seen(self, sequence: int) -> bool:
+        return sequence < self._next_sequence or sequence in self._waiting
 
     @property
     def bare(self) -> bool:
@@ -258,6 +332,22 @@ class Medium:
     def _begins_with_loss(self) -> None:
         if self._counting[0] == -1:
             self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
+
+    def new_play(self) -> None:
+        """Take note that another play goes on with the medium: sequence and numbers begin anew.
+
+        What the server had sent when a connection was broken off is not lost for the capture.
+        """
+        if self.hurt_since:
+            at_end = {"index": self.packets, "packets": self.hurt_since, "frame": self._hole_frame}
+            for losses in (self._counted, self._uncounted):
+                losses.add(run(before=int(self._counting[1]), after=UNKNOWN, **at_end))
+            self.missing += self.hurt_since
+            self.hurt += self.hurt_since
+            self.hurt_since = 0
+        self._lost_end |= self._open_hole
+        self._open_hole = False
+        self._counting[:2] = -1, -1
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a hurt packet; the holes count it."""
@@ -280,10 +370,28 @@ class Medium:
         if self._writer is not None:
             self._flush_salvaged(self._writer)
 
+    def restore(self, packet: RestoredPacket) -> None:
+        """Take a packet that was computed from parity; it goes to the playable file alone."""
+        size = self.packet_size
+        room = self._writer is not None or len(self._salvaged) < SALVAGED_WAITING
+        if self.bare or not 0 < len(packet.made.data) <= size or not room:
+            return
+        self._computed.append(packet)
+        self._salvaged.append(restored_block(packet, size, self._salvaged_count * size))
+        self._salvaged_count += 1
+        self._restored += 1
+        for losses in (self._counted, self._uncounted):
+            losses.restored(packet.packet_id, len(packet.made.data), packet.made.payloads)
+        if self._writer is not None:
+            self._flush_salvaged(self._writer)
+
     def _flush_salvaged(self, writer: MediumWriter) -> None:
         for block in self._salvaged:
             writer.salvage(block)
+        for packet in self._computed:
+            writer.restored(packet)
         self._salvaged.clear()
+        self._computed.clear()
 
     @property
     def _by_sequence(self) -> bool:
@@ -299,9 +407,41 @@ class Medium:
         counted = self.missing if self._by_sequence else self.hurt
         return counted + self.hurt_since
 
+    @property
+    def steady(self) -> bool:
+        """Whether the file is open and nothing is missing before the next packet."""
+        waits = self._open_hole or self.hurt_since or self._datagrams or self._waiting
+        return self._writer is not None and not self.bare and not waits and int(self._counting[0]) >= 0
+
+    @property
+    def incarnation(self) -> int:
+        """That of the packets laid last."""
+        return self._incarnation
+
+    @property
+    def counting(self) -> NDArray[np.int64]:
+        """The state of `count_missing`, for a pass that counts itself."""
+        return self._counting
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file so far."""
+        return self._file_size
+
+    def laid(self, block: MediumBlock, size: int, unsound: int) -> None:
+        """Append packets of `size` bytes on the wire that were laid and counted elsewhere."""
+        assert self._writer is not None
+        self._writer.write(block)
+        self._file_size += len(block.data)
+        self.unsound += unsound
+        self.packets += len(block.packets)
+        self.bytes += size
+
     def add(self, block: DataPackets) -> None:
         """Append media packets in the order of sending."""
-        if block.reliable:
+        if block.ordered:
+            self._datagrams |= not block.reliable
+        if block.reliable or block.ordered:
             self._append(block.packets, block)
             return
         if self._counting[0] == -1:
@@ -313,8 +453,16 @@ class Medium:
         if not self.bare and not fitting.all():
             self.rejected += int(np.count_nonzero(~fitting))
             packets = packets[fitting]
-        if not len(packets):
-            return
+        if len(packets) and int(packets["incarnation"][0]) != self._incarnation:
+            if self._incarnation >= 0:
+                self._counting[4] |= BEGUN
+            self._incarnation = int(packets["incarnation"][0])
+        # Tiny packets padded to a large size may be thousands of times their bytes.
+        at_once = LAID_AT_ONCE if self.bare else max(LAID_AT_ONCE // max(self.packet_size, 1), 1)
+        for begin in range(0, len(packets), at_once):
+            self._lay(packets[begin : begin + at_once], block)
+
+    def _lay(self, packets: NDArray[np.void], block: DataPackets) -> None:
         writer = self._open()
         where = block.data, block.base, block.pieces
         if self.bare:
@@ -352,9 +500,9 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            self._uncounted.add(
-                run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
-            )
+            rows = run(index=self.packets, before=last, after=location, packets=hurt, frame=frame)
+            rows["inferred"] |= not self.numbered
+            self._uncounted.add(rows)
         self.hurt += hurt
         self.hurt_since = 0
         self._open_hole = False
@@ -367,12 +515,14 @@ class Medium:
         return self._writer
 
     def _begin(self, kind: MediumKind) -> MediumWriter:
-        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind)
+        writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind, self.source)
         if not self.bare:
             data = np.frombuffer(self.header_bytes, dtype=np.uint8)
             starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = origins(
-                starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces
+            provenance = (
+                origins(starts, np.array([len(data)], dtype=np.int64), len(data), 0, self.header_pieces)
+                if len(starts)
+                else np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
             )
             writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
             self._file_size = len(data)
@@ -396,23 +546,29 @@ class Medium:
         """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
         packets = block.packets
         flags = packets["flags"].astype(np.int64)
+        self._datagrams = True
         if self._next_sequence < 0:
             # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
             self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
-            self._datagrams = True
+            self.resends.whole = self._next_sequence == 0
             if self._next_sequence == 0:
                 self._begins_with_loss()
         in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
         steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
-        if not self._waiting and in_step.all() and steady and packets["location"][0] > self._last[1]:
+        quiet = not self._waiting and not self._skipped and not self.resends.pending
+        if quiet and in_step.all() and steady and packets["location"][0] > self._last[1]:
             self._next_sequence += len(packets)
+            self._settling = max(self._settling - len(packets), 0)
             self._remember(packets[-1], self._next_sequence - 1)
             self._append(packets, block)
             return
         for packet in packets:
             sequence = self._sequence(packet)
+            self._settling = max(self._settling - 1, 0)
+            self.resends.came(sequence)
             if sequence >= self._next_sequence:
                 self._waiting.setdefault(sequence, (packet, block))
+            self.late += sequence < self._first_sequence
             if sequence > self._last[0]:
                 self._remember(packet, sequence)
             self._flush_ready()
@@ -431,10 +587,13 @@ class Medium:
         """
         flags = int(packet["flags"])
         last, location, incarnation = self._last
-        if last < 0 or int(packet["incarnation"]) != incarnation:
-            if self._next_sequence % 256 == 0xFF and flags == 0:
-                self._next_sequence += 1  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
-            return self._next_sequence + (flags - self._next_sequence + 128) % 256 - 128
+        begins = last < 0 or int(packet["incarnation"]) != incarnation or self._settling > 0
+        if begins or self._sparse:
+            expected = self.next_sequence
+            if begins and last >= 0 and expected % 256 == 0xFF and flags == 0:
+                self._skipped.add(expected)  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
+                return expected + 1
+            return expected + (flags - expected + 128) % 256 - 128
         ahead = int(packet["location"]) - location
         predicted = last + ahead
         if ahead > 0:
@@ -443,10 +602,30 @@ class Medium:
 
     def _flush_ready(self) -> None:
         ready: list[tuple[np.void, DataPackets]] = []
-        while self._next_sequence in self._waiting:
-            ready.append(self._waiting.pop(self._next_sequence))
+        while self._next_sequence in self._waiting or self._next_sequence in self._skipped:
+            if self._next_sequence in self._waiting:
+                ready.append(self._waiting.pop(self._next_sequence))
+            else:
+                self._write(ready)
+                ready = []
+                self._skip(self._next_sequence)
             self._next_sequence += 1
         self._write(ready)
+
+    def _skip(self, sequence: int) -> None:
+        """Pass over a number that the server left out."""
+        self._skipped.discard(sequence)
+        self._counting[4] |= BEGUN
+
+    def _flush_rest(self) -> None:
+        """Write what waits for packets that will not come any more."""
+        for after in sorted(self._waiting):
+            if after not in self._waiting:  # written with the one before
+                continue
+            for sequence in [s for s in self._skipped if s < after]:
+                self._skip(sequence)
+            self._next_sequence = after
+            self._flush_ready()
 
     def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
         first = 0
@@ -478,8 +657,8 @@ class Medium:
         endings : tuple of Reason
             How the sending ended.
         """
-        self._write([self._waiting[sequence] for sequence in sorted(self._waiting)])
-        self._waiting.clear()
+        self.resends.settle(self._seen)
+        self._flush_rest()
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
@@ -488,8 +667,8 @@ class Medium:
         else:
             never_sent = 0
         told = ended and not self.bare and not self.rejected and not unseen
-        complete = told and not missing and not self._open_hole
-        bounded = told and (self._reaches_end or not self._open_hole)
+        complete = told and not missing and not self._open_hole and not self._lost_end
+        bounded = told and (self._reaches_end or not self._open_hole) and not self._lost_end
         word = verdict(packets=self.packets, missing=missing, complete=complete, bounded=bounded)
         losses = self._counted if self._by_sequence else self._uncounted
         loss = losses.rows(self._last_runs(unseen if ended else 0))
@@ -502,6 +681,9 @@ class Medium:
                 verdict=word,
                 reasons=(*endings, *self._reasons(unseen + never_sent, int(loss["hurt"].sum()))),
                 loss=loss,
+                late_header=(self.late_header.data, self.late_header.source)
+                if self.late_header
+                else (b"", ""),
             )
         )
         self._writer = None
@@ -533,7 +715,8 @@ class Medium:
         """What speaks for and against the medium's completeness."""
         missing = self.packets_missing
         if not self._by_sequence:
-            yield Reason("packets not counted", REASONS["packets not counted"])
+            text = REASONS["packets not counted"] if self.numbered else NOT_COUNTED
+            yield Reason("packets not counted", text)
         elif not missing:
             text = f"the sequence numbers of {self.packets} packets follow each other"
             yield Reason("all sequence numbers seen", text, self.packets)
@@ -541,6 +724,13 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
+        if self.resends.packets:
+            yield Reason("asked again", self.resends.told(), self.resends.packets)
+        if self._restored:
+            text = (
+                f"{self._restored} packets that were not seen are computed from parity: in the playable file"
+            )
+            yield Reason("packets restored", text, self._restored)
         yield from hurt_reasons(hurt)
         yield from hole_reasons(self._holes)
         if self._open_hole:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import NEW, Salvaged, walk_packets
 from mmsforensics.protocols import CutPacket
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.streams.flows import gather
 
 MEDIA_PACKET = np.dtype(
@@ -31,7 +32,7 @@ MEDIA_PACKET = np.dtype(
         ("sequence", "u1"),  # AFFlags
         ("incarnation", "u1"),
         ("sound", "u1"),  # whether it parses as an ASF data packet
-        ("block", "u1"),  # unused, keeps the row a multiple of 8 bytes
+        ("restored", "u1"),  # whether it was computed from parity: it is in the playable file alone
     ],
     align=True,
 )
@@ -63,8 +64,11 @@ class Origin(IntEnum):
     """Header or packet fields written anew for the playable file."""
     INDEX = 3
     """An index built for the playable file."""
-    DECODED = 4
-    """What a content coding of HTTP stood for."""
+    RESTORED = 4
+    """Computed from parity and the other packets of its cycle [MS-MSB 3.2.5.3]: the table `restored`."""
+    DECODED = 5
+    """What a content coding of HTTP stood for, or a header that came as text in a document: frames hold
+    other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def pad(data, start, size, packet_size, out):
 
 
 @njit(cache=True, nogil=True)
-def _origins(
+def lay_origins(
     start,
     size,
     stride,
@@ -163,7 +167,7 @@ def origins(
     ndarray of PROVENANCE
     """
     out = np.empty(2 * len(start) + len(pieces) + len(start), dtype=PROVENANCE)
-    n = _origins(
+    n = lay_origins(
         start,
         size,
         stride,
@@ -244,6 +248,25 @@ def _salvaged_origins(
     if at < packet_size:
         parts.append(np.array([(file_offset + at, packet_size - at, 0, 0, Origin.PADDING)], dtype=PROVENANCE))
     return np.concatenate(parts)
+
+
+def restored_block(packet: RestoredPacket, packet_size: int, file_offset: int) -> MediumBlock:
+    """Lay a packet that was computed from parity at a place of its own; no frame holds its bytes."""
+    made, parity = packet.made.data, packet.sources[-1]
+    n = len(made)
+    data = np.zeros(packet_size, dtype=np.uint8)
+    data[:n] = made
+    rows = np.zeros(1, dtype=MEDIA_PACKET)
+    rows["file_offset"], rows["location"], rows["size"] = file_offset, packet.packet_id, n
+    rows["ts"], rows["frame"], rows["first_frame"] = parity["ts"], parity["frame"], parity["first_frame"]
+    rows["sound"], rows["restored"] = 1, 1
+    (parsed,) = walk_packets(data, packet_size)
+    rows["send_time_ms"], rows["duration_ms"] = parsed["send_time_ms"], parsed["duration_ms"]
+    where = [
+        (file_offset, n, 0, 0, Origin.RESTORED),
+        (file_offset + n, packet_size - n, 0, 0, Origin.PADDING),
+    ]
+    return MediumBlock(data, rows, np.array(where[: 1 + (n < packet_size)], dtype=PROVENANCE))
 
 
 def bare_block(

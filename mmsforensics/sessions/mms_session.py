@@ -6,12 +6,16 @@ Rules of this file:
   can be a part of it; everything else is media. AFFlags, LocationId and the incarnation alone tell
   nothing: real peers mix them up;
 * an EndOfStream that answers a StopPlaying is no end of the content [2.2.4.5];
-* over UDP the end of the control connection is not the end of the data.
+* over UDP the end of the control connection is not the end of the data, and packets of the content before may
+  come among the parts of a header;
+* numbers of packets may jump where a play begins; a play that strides, or is thinned to key frames, leaves
+  packets out throughout: what is missing of it the sequence numbers alone tell.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +32,20 @@ from mmsforensics.protocols import (
 )
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID
+from mmsforensics.sessions.media import ASF_HEADER_GUID, Medium
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.trick_play import KEY_FRAMES, attributes, selection, start_told
 from mmsforensics.sessions.wording import hresult_name
+from mmsforensics.streams.flows import Endpoint
 
 MMS_PORT = 1755
 PACKET_PAIR_LOCATIONS = (0xF0F0F000, 0xF0F0F001)
 PACKET_PAIR_FLAGS = 0x10
 PACKET_PAIR_INCARNATION = 0xFF
 STREAM_CHANGE_INCARNATION = 0xFF
+
+STRAY_AMONG_PARTS = 256
+"""Datagrams taken for late media while a header is put together; then it is given up."""
 
 _FUNNEL = re.compile(r"\\\\(.+)\\(TCP|UDP)\\([0-9]{1,5})$", re.IGNORECASE)
 _GUID = re.compile(r"\{[^{}]{8,64}\}")
@@ -68,6 +77,16 @@ class MmsSession:
         self._answered = False  # whether any word of the server was captured
         self._stopping = False
         self._host = ""
+        self._stray = 0  # packets since the last part of a header that is not whole
+        self._striding = False
+        self._selected: dict[int, int] = {}  # thinning level of each stream that was named
+        self._incarnations: set[int] = set()  # low bytes that the client's messages gave
+        self._starts: Counter[int] = Counter()  # how often each was asked for
+        self._played: set[int] = set()  # those of media of the content at hand
+        self._played_before: set[int] = set()  # and of contents before it
+        self._medium: Medium | None = None  # the content at hand
+        self.client_id: int | None = None
+        """The server's number for the client, once it has said so."""
 
     def take_datagrams(self, port: int) -> None:
         """Take UDP data at `port` for this session's, although the request for them was not captured."""
@@ -75,10 +94,33 @@ class MmsSession:
         self.story.transport = "mmsu"
         self._set_url()
 
+    def asked_for(self, incarnation: int) -> bool:
+        """Whether the client asked for packets of this incarnation."""
+        return incarnation in self._incarnations
+
+    def is_told(self, server: Endpoint, number: object) -> bool:
+        """Whether a server gave the client this number."""
+        return self.client_id == number and self.story.server.address == server.address
+
+    def asked_again(self, message: MmsMessage, sender: bytes) -> None:
+        """Take a request to send packets again; one from another address than the client's proves no loss."""
+        if sender == self.story.client.address:
+            self.story.asked_again(message)
+        else:
+            self.story.tell("ForeignRequest", message.at, {**message.fields, "sender": ip_text(sender)})
+
     def close(self) -> None:
         """Finish the medium at the end of the connection; UDP data may follow it."""
         if self.story.transport != "mmsu":
             self.story.close_medium()
+
+    @property
+    def medium_sent(self) -> Medium | None:
+        """The medium that the next Data packets over TCP belong to, if nothing else can come."""
+        story = self.story
+        if self._awaiting or self.ended or story.media_wait or story.transport != "mmst":
+            return None
+        return story.medium
 
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""
@@ -112,12 +154,17 @@ class MmsSession:
                 self._open(str(fields.get("fileName", "")))
             case "ReadBlock":
                 self._awaiting = True
-                incarnation = fields.get("playIncarnation")
-                self._header_incarnation = incarnation & 0xFF if isinstance(incarnation, int) else -1
+                self._header_incarnation = self._incarnation(message)
             case "StartPlaying" | "StartStriding":
-                self._stopping = False
-                if self.udp_port is not None and not self._answered:  # else it would not come to this
-                    self.take_datagrams(self.udp_port)
+                self._start(message)
+                details["start"] = start_told(fields)
+            case "ReportStartedPlaying" | "ReportStartStriding" if not failed:
+                self._begin_play()
+            case "StreamSwitch":
+                chosen, details["streams"] = selection(fields)
+                self._selected |= chosen
+                if self.story.medium is not None:
+                    self.story.medium.begin_play(sparse=self._sparse)
             case "StopPlaying":
                 self._stopping = True
                 self.story.stopped_at = message.at
@@ -127,12 +174,18 @@ class MmsSession:
                 self.story.advance("CloseFile")
             case "ReportConnectedEX":
                 self.story.server_version = str(fields.get("ServerVersionInfo", ""))
+            case "ReportFunnelInfo" if not failed:
+                number = fields.get("nCubs")
+                self.client_id = number if isinstance(number, int) else None
+            case "SecurityChallenge":
+                self.story.advance("SecurityChallenge")
             case "ReportConnectedFunnel" if not failed:
                 self.story.transport = "mmsu" if self._asked_udp else "mmst"
                 self._set_url()
             case "ReportOpenFile" if not failed:
                 size = fields.get("filePacketSize", 0)
                 self.story.packet_size_hint = size if isinstance(size, int) else 0
+                details["attributes"] = attributes(fields)
                 self.story.advance("ReportOpenFile")
             case "ReportStreamChange":
                 self._awaiting = True
@@ -151,6 +204,30 @@ class MmsSession:
             self.story.advance("Failure")
         self.story.tell(message.name, message.at, details)
 
+    def _incarnation(self, message: MmsMessage) -> int:
+        """The byte that will mark what the client asks for, -1 where the message was cut short of it."""
+        whole = message.fields.get("playIncarnation")
+        if not isinstance(whole, int):
+            return -1
+        self._incarnations.add(whole & 0xFF)
+        return whole & 0xFF
+
+    def _start(self, message: MmsMessage) -> None:
+        self._stopping = False
+        self._striding = message.name == "StartStriding"
+        self._starts[self._incarnation(message)] += 1
+        self._begin_play()
+        if self.udp_port is not None and not self._answered:  # else it would not come to this
+            self.take_datagrams(self.udp_port)
+
+    def _begin_play(self) -> None:
+        self.story.begin_play(sparse=self._sparse)
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether the play leaves packets out by its nature."""
+        return self._striding or KEY_FRAMES in self._selected.values()
+
     def _identify(self, subscriber: str) -> None:
         self.story.client_version = re.split(r"[;\n]", subscriber, maxsplit=1)[0].strip()
         guid = _GUID.search(subscriber)
@@ -162,8 +239,7 @@ class MmsSession:
     def _funnel(self, name: str) -> None:
         found = _FUNNEL.match(name)
         self._asked_udp = found is not None and found[2].upper() == "UDP"
-        if found is not None and self._asked_udp:
-            self.udp_port = int(found[3])
+        self.udp_port = int(found[3]) if found is not None and self._asked_udp else None
 
     def _open(self, name: str) -> None:
         self.story.content_name = name
@@ -202,6 +278,12 @@ class MmsSession:
                 if self._awaiting:
                     return
             rest = block.packets[done:]
+            if not len(rest):
+                return
+            if self._of_content_before(block):
+                self.story.late(part_of(block, rest))
+                return
+            self._played.add(int(rest["incarnation"][0]))
             upto = self._next_header(rest, block)
             self.story.media(part_of(block, rest[:upto]))
             done += upto
@@ -221,12 +303,39 @@ class MmsSession:
             if not self.story.header_part(packet, block, expected=expected):
                 if expected and self.story.parts.started:
                     continue  # a part that can't be used: its beginning was not captured
+                if self._late(packet, block):
+                    self.story.media(part_of(block, block.packets[i : i + 1]))
+                    continue
                 self._awaiting = False
                 return i
+            self._stray = 0
             if self.story.parts.done:
                 self._awaiting = False
+                self._note_content()
                 return i + 1
         return len(block.packets)
+
+    def _note_content(self) -> None:
+        """Take note that a header was put together: what was played before may be of another content."""
+        if self.story.medium is not self._medium:
+            self._medium = self.story.medium
+            self._played_before |= self._played
+            self._played = set()
+
+    def _of_content_before(self, block: DataPackets) -> bool:
+        """Whether datagrams come too late: of a play of another content, by an incarnation asked for once."""
+        incarnation = int(block.packets["incarnation"][0])
+        once = self._starts[incarnation] == 1
+        return once and incarnation in self._played_before and not block.reliable
+
+    def _late(self, packet: np.void, block: DataPackets) -> bool:
+        """Whether a packet among the parts of a header is one of the content before, delayed on its way."""
+        parts = self.story.parts
+        if block.reliable or self.story.medium is None or not parts.started or parts.done:
+            return False
+        self._stray += 1
+        same = int(packet["incarnation"]) == self._header_incarnation
+        return not same and self._stray <= STRAY_AMONG_PARTS
 
     def _next_header(self, packets: NDArray[np.void], block: DataPackets) -> int:
         """Index of the first packet that begins a header after all, or their number."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions.loss import LOSS
 from mmsforensics.sessions.medium import MediumBlock
+from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
@@ -67,6 +68,10 @@ class SessionSummary:
     acknowledgement was captured."""
     seen_unacked: int | None
     """Bytes of the server's streams that were captured and never acknowledged."""
+    resend_requests: int | None = None
+    """Packets that the client asked to be sent again; None where the transport knows no such requests."""
+    packets_resent: int | None = None
+    """Packets that came once they had been asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,8 @@ class MediumSummary:
     """Why it is that."""
     loss: NDArray[np.void] = field(default_factory=lambda: np.empty(0, dtype=LOSS))
     """Runs of missing packets, in the order of the file; dtype LOSS."""
+    late_header: tuple[bytes, str] = (b"", "")
+    """A header that a document gave when the packets had long begun without one, and what gave it."""
 
 
 class MediumWriter(Protocol):
@@ -97,6 +104,9 @@ class MediumWriter(Protocol):
 
         Their offsets count from the first such packet, each at the full packet size.
         """
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Record what a packet was computed from; its bytes come by `salvage`."""
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium."""
@@ -112,9 +122,12 @@ class Recorder(Protocol):
         """Record an event of session number `session`."""
 
     def open_medium(
-        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful"
+        self, session: int, header: bytes, name: str, kind: MediumKind = "faithful", source: str = ""
     ) -> MediumWriter:
-        """Begin a medium; `name` is what the client asked for, `header` is empty when none was captured."""
+        """Begin a medium; `name` is what the client asked for, `header` is empty when none was captured.
+
+        `source` is what gave the header, where that did not come with the stream.
+        """
 
     def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
         """Write a row of a table that rests on one frame, of a session or of none.
@@ -135,10 +148,16 @@ class Recorder(Protocol):
         """Record bytes that a side of a flow sent twice, differently."""
 
     def flow(
-        self, summary: FlowSummary, sessions: Sequence[int], protocol: str, client: Endpoint | None
+        self,
+        summary: FlowSummary,
+        sessions: Sequence[int],
+        protocol: str,
+        client: Endpoint | None,
+        receiver: Endpoint | None,
     ) -> None:
         """Record a finished flow, the numbers of the sessions it carried, and its client if that is known.
 
+        `receiver` is the end that media are sent to: the client, but for push distribution.
         All flows are told after all anomalies but their own last ones, and before the sessions.
         """
 

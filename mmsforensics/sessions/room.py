@@ -15,35 +15,40 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Message, Protocol
+from mmsforensics.protocols import CutPacket, DataPackets, Malformed, Message, MmsMessage, Protocol
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
-from mmsforensics.sessions import automaton
 from mmsforensics.sessions.carving import CarvedFiles, CarvedStream
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.fetching import Fetches
-from mmsforensics.sessions.http_session import Exchange, HttpSessions, document_url, exchange_url
+from mmsforensics.sessions.http_session import HttpSessions, document_url
+from mmsforensics.sessions.joining import HttpJoining
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
+from mmsforensics.sessions.msbd_session import MsbdSession
+from mmsforensics.sessions.order import Heard, cut_at_commands
 from mmsforensics.sessions.redirections import redirection_of
+from mmsforensics.sessions.stations import Station, Stations, is_multicast
+from mmsforensics.sessions.steady import Steady
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.witness import Witness
 from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
 from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
 
 UDP = 17
-
-JOIN_WITHIN_NS = 60_000_000_000
-"""A connection that plays joins one that described the same URL at most this long ago. Players reconnect at
-once; a minute leaves room for a slow one, and keeps two viewings of one URL apart."""
 
 HELD_LIMIT = 4 << 20
 """Bytes of UDP data held for a control connection or a header that comes later, as it does where it is known
 from another tap whose clock is behind; beyond it they are taken for a session whose control was not
 captured, if they agree."""
 
-Heard = tuple[int, int, int, Message]
+HELD_MESSAGES = 1024
+"""The same, in blocks and requests: small ones are looked at again and again."""
+
+Datagram = DataPackets | CutPacket | MmsMessage | Malformed
+"""What UDP carries of MMS: data for the client, and its requests to send some again."""
 
 
 class Reader(Interface):
@@ -64,29 +69,35 @@ class Reader(Interface):
 class SessionRoom:
     """Turns the packets of wanted flows into sessions."""
 
-    def __init__(self, recorder: Recorder, policy: Policy = Policy.FIRST) -> None:
+    def __init__(
+        self, recorder: Recorder, policy: Policy = Policy.FIRST, stations: Iterable[Station] = ()
+    ) -> None:
         self._recorder = recorder
+        self._witness = Witness(recorder)
         self._policy = policy
         self._watches: dict[int, FlowWatch] = {}
         self._seen_as: dict[int, tuple[str, Endpoint | None]] = {}  # protocol and client of each flow
         self._carried: dict[int, list[Story]] = {}  # sessions of each flow
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
+        self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
+        self._steady = Steady()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
-        self._described: dict[tuple[bytes, bytes, int, str], Story] = {}
         self._fetches = Fetches()
+        self._joining = HttpJoining(self._new_story)
         self._udp_decoders: dict[int, DatagramDecoder] = {}
         self._udp_flows: dict[int, tuple[Flow, Endpoint]] = {}
-        self._held: list[
-            tuple[Flow, Endpoint, DataPackets | CutPacket, bool]
-        ] = []  # and whether a session knows
+        self._held: list[tuple[Flow, Endpoint, Datagram, bool]] = []  # and whether a session knows
+        self._udp_protocols: dict[int, Protocol] = {}
+        self._stations = Stations(recorder, self._new_story, self._carries_multicast, stations)
 
     def feed(self, batch: Iterable[FlowPackets]) -> None:
         """Take the wanted packets of one batch."""
         heard: list[Heard] = []
+        waiting: set[int] = set()  # connections whose messages are still to be told
         for packets in batch:
             uid = packets.flow.uid
             watch = self._watches.get(uid)
@@ -97,9 +108,14 @@ class SessionRoom:
                 self._datagrams(packets, heard)
             elif uid not in self._done:
                 connection = self._connections.get(uid)
+                session = self._mms.get(uid) if uid not in waiting else None
+                if connection and session and self._steady.take(connection, session, watch, packets):
+                    self._report(watch)
+                    continue
                 if connection is None:
                     connection = self._connections[uid] = Connection(packets.flow, watch, self._policy)
                 _add(heard, uid, connection.feed(packets))
+                waiting.add(uid)
                 if connection.hopeless:
                     self._forget(uid)
                     self._given_up.append(uid)
@@ -129,10 +145,12 @@ class SessionRoom:
         self._dispatch(heard)
         self._adopt()
         self._fetches.finish()
+        self._stations.finish()
         for uid in list(self._connections):
             self._forget(uid)
         for uid in sorted(self._watches):
             self._tell_flow(self._watches[uid])
+        self._witness.finish()
         for story in self._stories:
             story.finish()
 
@@ -143,9 +161,10 @@ class SessionRoom:
         protocol, client = self._seen_as.get(uid, ("unknown", None))
         stories = self._carried.get(uid, [])
         for story in stories:
-            here = story.client in (watch.flow.a, watch.flow.b)  # who got a file may be the server
-            story.delivered(_client_word(summary, story.client if here else client))
-        self._recorder.flow(summary, [s.number for s in stories], protocol, client)
+            story.delivered(_client_word(summary, _receiver(story, watch.flow, client)))
+        receivers = {_receiver(story, watch.flow, client) for story in stories} or {client}
+        receiver = receivers.pop() if len(receivers) == 1 else None  # a file server's may go both ways
+        self._recorder.flow(summary, [s.number for s in stories], protocol, client, receiver)
 
     def _carries(self, uid: int, story: Story) -> None:
         """Note that a flow belongs to a session."""
@@ -153,8 +172,14 @@ class SessionRoom:
         if story not in stories:
             stories.append(story)
 
+    def _carries_multicast(self, flow: Flow, group: Endpoint, story: Story) -> None:
+        """Note that a flow to a group belongs to a session; the group stands for the client."""
+        self._carries(flow.uid, story)
+        self._seen_as[flow.uid] = (story.transport, group)
+
     def _forget(self, uid: int) -> None:
         connection = self._connections.pop(uid, None)
+        self._witness.close(uid)
         if connection is not None and connection.protocol is not None:
             self._seen_as[uid] = (connection.protocol.value, connection.client)
         self._done.add(uid)
@@ -175,7 +200,10 @@ class SessionRoom:
             datagrams = Datagrams(data, pieces, rows["payload_wire"][mine])
             uid = _udp_key(packets.flow, side)
             if uid not in self._udp_decoders:
-                self._udp_decoders[uid] = DATAGRAM_DECODERS[recognise_datagrams(datagrams)]()
+                receiver = packets.flow.b if side == 0 else packets.flow.a
+                spoken = recognise_datagrams(datagrams, multicast=is_multicast(receiver.address))
+                self._udp_decoders[uid] = DATAGRAM_DECODERS[spoken]()
+                self._udp_protocols[uid] = spoken
             for message in self._udp_decoders[uid].feed(datagrams, "server"):
                 heard.append((message.at.frame, len(heard), uid, message))
             self._udp_flows[uid] = (
@@ -184,10 +212,13 @@ class SessionRoom:
             )
 
     def _dispatch(self, heard: list[Heard]) -> None:
+        heard = cut_at_commands(heard)
         heard.sort(key=lambda h: h[:3])
         control = False  # whether a control connection has spoken since data were last claimed
         for _, _, uid, message in heard:
-            if uid < 0:
+            if uid < 0 and self._udp_protocols[uid] in (Protocol.MSB, Protocol.MSBD):
+                self._stations.hear(*self._udp_flows[uid], message, self._udp_protocols[uid].value)
+            elif uid < 0:
                 if control and self._held:
                     self._claim_held()
                 control = False
@@ -197,6 +228,8 @@ class SessionRoom:
                 self._tcp_message(uid, message)
                 control = True
         self._claim_held()
+        for story in self._stories:
+            story.count.settle()
         self._close_ended()
 
     def _tcp_message(self, uid: int, message: Message) -> None:
@@ -204,6 +237,7 @@ class SessionRoom:
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
+        self._witness.hear(uid, message, reader, self._connections[uid])
         for story in reader.stories:
             self._carries(uid, story)
 
@@ -211,8 +245,9 @@ class SessionRoom:
         """Who reads the messages of a connection, by its protocol."""
         client, server, first_frame = connection.client, connection.server, connection.flow.first_frame
         if connection.protocol is Protocol.MMS:
-            self._mms[uid] = MmsSession(self._new_story(client, server, first_frame))
-            return self._mms[uid]
+            return self._mms_session(uid, self._new_story(client, server, first_frame))
+        if connection.protocol is Protocol.MSBD:
+            return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
         if connection.protocol is Protocol.RAW:
             return CarvedStream(client, server, first_frame, self._new_story)
         if connection.protocol is Protocol.SMB:
@@ -221,15 +256,22 @@ class SessionRoom:
             client,
             server,
             first_frame,
-            self._find_story,
+            self._joining.find,
             self._document,
             self._recorder.redirection,
             self._fetches,
             lambda story: self._carries(uid, story),
         )
 
+    def _mms_session(self, uid: int, story: Story) -> MmsSession:
+        session = self._mms[uid] = MmsSession(story)
+        self._between.setdefault((story.client.address, story.server.address), []).append(session)
+        return session
+
     def _document(self, document: Document) -> None:
         """Read a text that travelled beside media."""
+        self._witness.read(document)
+        self._stations.document(document)
         redirection = redirection_of(document, document_url(document))
         if redirection is not None:
             self._recorder.redirection(redirection)
@@ -242,51 +284,40 @@ class SessionRoom:
         self._stories.append(story)
         return story
 
-    def _find_story(self, exchange: Exchange, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
-        """The session an exchange belongs to: one that has described the same content, or a new one."""
-        key = (client.address, server.address, server.port, exchange_url(exchange, server, "mmsh"))
-        known = self._described.get(key)
-        first = exchange.request or exchange.response
-        if known is not None and first is not None:
-            near = first.at.ts - known.end_ts <= JOIN_WITHIN_NS
-            same_player = not exchange.guid or not known.player_guid or exchange.guid == known.player_guid
-            same_connection = known.first_frame == first_frame
-            # A POST (log, stop, keep-alive) belongs to what was played; a GET begins a viewing of its own.
-            reports = exchange.request is not None and exchange.request.method == "POST"
-            waiting = reports or (known.received == 0 and known.phase != automaton.FAILED)
-            if same_connection or (near and same_player and waiting):
-                return known
-        story = self._new_story(client, server, first_frame)
-        self._described[key] = story
-        return story
-
     def _udp_message(self, flow: Flow, receiver: Endpoint, message: Message, *, known: bool = False) -> None:
-        if not isinstance(message, DataPackets | CutPacket):
+        if isinstance(message, MmsMessage | Malformed):
+            receiver = flow.a if receiver == flow.b else flow.b  # the client, who sent it
+        elif not isinstance(message, DataPackets | CutPacket):
             return
-        session = self._claimant(flow, receiver)
+        self._datagram(flow, receiver, message, known=known)
+
+    def _datagram(self, flow: Flow, client: Endpoint, message: Datagram, *, known: bool = False) -> None:
+        session = self._claimant(flow, client, message)
         waits = (
             isinstance(message, DataPackets) and session is not None and session.story.lacks_header(message)
         )
         if session is not None and not waits:
             waited = session.story.medium is None
-            self._claimed(session, flow, receiver, message)
+            self._claimed(session, flow, client, message)
             if waited and session.story.medium is not None:
                 self._claim_held()  # before what comes next: the order of sending is that of the first packet
                 session.story.media_wait = False
             return
         if isinstance(message, DataPackets) and session is not None and not known:
             session.story.wait(message)
-        self._held.append((flow, receiver, message, session is not None))
-        if sum(len(h[2].data) for h in self._held) > HELD_LIMIT:
+        self._held.append((flow, client, message, session is not None))
+        size = sum(len(h[2].data) for h in self._held if isinstance(h[2], DataPackets | CutPacket))
+        if size > HELD_LIMIT or len(self._held) > HELD_MESSAGES:
             self._adopt()
 
-    def _claimed(
-        self, session: MmsSession, flow: Flow, receiver: Endpoint, message: DataPackets | CutPacket
-    ) -> None:
-        """Hand UDP data to their session."""
+    def _claimed(self, session: MmsSession, flow: Flow, client: Endpoint, message: Datagram) -> None:
+        """Hand what came over UDP to its session."""
         self._carries(flow.uid, session.story)
-        self._seen_as[flow.uid] = (Protocol.MMS.value, receiver)
-        session.handle(message)
+        self._seen_as[flow.uid] = (Protocol.MMS.value, client)
+        if isinstance(message, MmsMessage):
+            session.asked_again(message, client.address)
+        else:
+            session.handle(message)
 
     def _adopt(self) -> None:
         """Hold UDP data no longer: nothing that would explain them came.
@@ -295,12 +326,14 @@ class SessionRoom:
         themselves are media.
         """
         held, self._held = self._held, []
-        streams: dict[tuple[int, Endpoint], list[DataPackets | CutPacket]] = {}
+        streams: dict[tuple[int, Endpoint], list[Datagram]] = {}
         for flow, receiver, block, _ in held:
             streams.setdefault((flow.uid, receiver), []).append(block)
         flows = {flow.uid: flow for flow, _, _, _ in held}
-        for (uid, receiver), blocks in streams.items():
-            session = self._claimant(flows[uid], receiver)
+        only_requests = [k for k, v in streams.items() if not any(isinstance(b, DataPackets) for b in v)]
+        for uid, receiver in [*(k for k in streams if k not in only_requests), *only_requests]:
+            blocks = streams[uid, receiver]
+            session = self._claimant(flows[uid], receiver, blocks[0])
             packets = [block.packets for block in blocks if isinstance(block, DataPackets)]
             if session is None and packets and agree(np.concatenate(packets)):
                 session = self._without_control(flows[uid], receiver)
@@ -315,36 +348,37 @@ class SessionRoom:
         """The session of datagrams that nobody asked for: the only one that may be it, or a new one."""
         sender = flow.a if receiver == flow.b else flow.b
         ends = receiver.address, sender.address
-        known = [
-            s
-            for s in self._mms.values()
-            if s.udp_port is None
-            and s.story.received == 0
-            and (s.story.client.address, s.story.server.address) == ends
-        ]
+        known = [s for s in self._between.get(ends, []) if s.story.received == 0]
+        unasked = [s for s in known if s.udp_port is None]
+        known = unasked or known  # a port that was asked for and got nothing may have been changed on the way
         if len(known) == 1:
             session = known[0]
         else:
-            session = MmsSession(self._new_story(receiver, sender, flow.first_frame))
-            session.story.proto = UDP
-            self._mms[_udp_key(flow, int(receiver == flow.b))] = session
+            story = self._new_story(receiver, sender, flow.first_frame)
+            story.proto = UDP
+            session = self._mms_session(_udp_key(flow, int(receiver == flow.b)), story)
         session.take_datagrams(receiver.port)
         return session
 
-    def _claimant(self, flow: Flow, receiver: Endpoint) -> MmsSession | None:
-        """The session that asked for UDP data at this endpoint: the newest, if several did."""
-        for session in reversed(self._mms.values()):
-            story = session.story
-            if session.udp_port == receiver.port and story.client.address == receiver.address:
-                sender = flow.a if receiver == flow.b else flow.b
-                if sender.address == story.server.address:
-                    return session
-        return None
+    def _claimant(self, flow: Flow, client: Endpoint, message: Datagram) -> MmsSession | None:
+        """The session that a datagram from or for a client belongs to: the newest, if several may be it."""
+        server = flow.a if client == flow.b else flow.b
+        between = self._between.get((client.address, server.address), [])[::-1]
+        there = [s for s in between if s.udp_port == client.port]
+        if isinstance(message, MmsMessage):
+            number = message.fields["dwClientId"]
+            mine = [s for s in there or between if s.client_id in (None, number)]
+            ours = mine or [s for s in reversed(self._mms.values()) if s.is_told(server, number)]
+            return next(iter(ours), None)
+        if len(there) > 1 and isinstance(message, DataPackets):
+            incarnation = int(message.packets["incarnation"][0])
+            there = [s for s in there if s.asked_for(incarnation)] or there
+        return there[0] if there else None
 
     def _claim_held(self) -> None:
         held, self._held = self._held, []
-        for flow, receiver, message, known in held:
-            self._udp_message(flow, receiver, message, known=known)
+        for flow, client, message, known in held:
+            self._datagram(flow, client, message, known=known)
 
     def _close_ended(self) -> None:
         """Finish the media of connections that have ended; UDP data may follow their control connection."""
@@ -356,6 +390,15 @@ class SessionRoom:
             self._readers.pop(uid, None)
 
 
+def _receiver(story: Story, flow: Flow, client: Endpoint | None) -> Endpoint | None:
+    """Which end of a flow gets a session's media; who got a file that was carved may be the server."""
+    ends = (flow.a, flow.b)
+    client = story.client if story.client in ends else client
+    if client is None or story.media_side == "server":
+        return client
+    return flow.b if client == flow.a else flow.a
+
+
 def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, int] | None:
     """Of what the server sent: bytes acknowledged and not captured, bytes captured and not acknowledged."""
     server = summary.sides[1 if client == summary.flow.a else 0]
@@ -364,7 +407,7 @@ def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, in
     return server.acked_unseen, server.seen_unacked
 
 
-def _frames(message: DataPackets | CutPacket) -> NDArray[np.int64]:
+def _frames(message: Datagram) -> NDArray[np.int64]:
     """Frames of the datagrams that a message is made of."""
     if isinstance(message, DataPackets):
         return message.packets["frame"].astype(np.int64)

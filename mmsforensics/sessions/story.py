@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed, Overlap, StreamEnd
-from mmsforensics.protocols.messages import At
+from mmsforensics.protocols import (
+    CutPacket,
+    DataPackets,
+    Hole,
+    Malformed,
+    MmsMessage,
+    Overlap,
+    StreamEnd,
+)
+from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
+from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
+from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.push import ENDINGS, PushedNumbers
 from mmsforensics.sessions.verdict import REASONS, Reason
+from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
+
+UDP = 17
 
 
 def plain(value: object) -> object:
@@ -80,7 +96,31 @@ class Story:
         """Where the client stopped, if nothing was sent since."""
         self.media_wait = False
         """Whether media have come that wait for their header."""
+        self.media_side: Direction = "server"
+        """Who sends the media."""
+        self.asked = ""
+        """The URL by which other connections are joined."""
+        self.connections: set[int] = set()
+        """First frames of the connections that are part of it."""
+        self.tokens: set[str] = set()
+        """Numbers by which client and server name it."""
+        self.challenged = False
+        """Whether the client was asked last who it is."""
+        self.carried_by = 0
+        """First frame of the connection that carries the media, 0 before there are any."""
+        self.played_on = 0
+        """First frame of the connection on which a Play is running, 0 if there is none."""
+        self.selection = Selection()
+        self.pushed = PushedNumbers()
+        self.count = MediaCount()
+        self.first_media_ts: int | None = None
         self._incarnation = -1  # of the media that came last
+        self.resend_requests = 0
+        """Packets that the client asked to be sent again."""
+        self.packets_resent = 0
+        """Packets that came once they had been asked for again."""
+        self._sparse = False  # whether the play at hand leaves packets out by its nature
+        self._next_sequence = -1  # of the datagrams behind the media that are finished
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -138,15 +178,28 @@ class Story:
                     {**where, "side": at.direction, "reason": message.reason, "bytes_left": message.left},
                 )
 
+    def carry(self, first_frame: int) -> None:
+        """Take note that media come on a connection.
+
+        It may go on with what another one carried, but for what was sent to its end.
+        """
+        before, self.carried_by = self.carried_by, first_frame
+        if self.medium is None or before in (0, first_frame):
+            return
+        if self.entry_ended:
+            self.close_medium()
+        else:
+            self.medium.new_play()
+
     def _hole(self, message: Hole | Malformed) -> None:
-        """Tell the medium; what the client sent is none of it."""
-        if self.medium is not None and message.at.direction == "server":
+        """Tell the medium; what the other side sent is none of it."""
+        if self.medium is not None and message.at.direction == self.media_side:
             self.medium.hole(message)
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a media packet that a hole has hurt."""
         if self.medium is not None:
-            self.medium.cut(packet)
+            self.medium.cut(packet if self.medium.numbered else replace(packet, location=self.pushed.next))
 
     def header_part(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
         """Take a part of a header. Returns False when the packet can't be one."""
@@ -166,17 +219,19 @@ class Story:
             late = self.medium is None and self.transport == "mmsu" and self.entry_ended
             self.close_medium(follows=True)
             self.entry_ended = late
-            self.medium = Medium(
-                self.recorder, self.number, self.parts, self.content_name or self.url, self.packet_size_hint
-            )
+            self.medium = self._medium(self.parts)
             self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(here, {})
+
+    def _tell_header(self, at: At, more: Mapping[str, object]) -> None:
         assert self.medium is not None
         header = self.medium.header
-        self.advance("AsfHeader")
         self.tell(
             "AsfHeader",
-            here,
+            at,
             {
+                **more,
                 "size": len(self.medium.header_bytes),
                 "packet_size": header.packet_size,
                 "streams": len(header.streams),
@@ -184,6 +239,25 @@ class Story:
                 "problems": [f"{p.expected}; found {p.found}" for p in header.problems],
             },
         )
+
+    def given_header(self, header: HeaderParts, at: At) -> None:
+        """Begin a medium whose header came apart from it, whole."""
+        self.close_medium(follows=True)
+        name = self.content_name or self.url
+        self.medium = Medium(self.recorder, self.number, header, name, self.packet_size_hint)
+        self.new_content = False
+        self.advance("AsfHeader")
+        self._tell_header(at, {"from": header.source} if header.source else {})
+
+    def late_header(self, header: HeaderParts) -> None:
+        """Take a header for the medium that is open, if that began without one."""
+        if self.medium is not None and self.medium.bare:
+            self.medium.late_header = header
+
+    def restored(self, packet: RestoredPacket) -> None:
+        """Take a media packet that was computed from parity."""
+        if self.medium is not None:
+            self.medium.restore(packet)
 
     def lacks_header(self, block: DataPackets) -> bool:
         """Whether no header is known of the packets of a block, and none begins in it."""
@@ -196,16 +270,34 @@ class Story:
     def wait(self, block: DataPackets) -> None:
         """Take note that media have come, which will be handed on when their header is known."""
         self.media_wait = True
-        self._plays(block)
+        self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
 
-    def _plays(self, block: DataPackets) -> None:
-        before, self._incarnation = self._incarnation, int(block.packets["incarnation"][-1])
-        late = not block.reliable and self._incarnation == before  # of a play that may be over
-        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED):
+    def _plays(self, incarnation: int, *, reliable: bool) -> None:
+        before, self._incarnation = self._incarnation, incarnation
+        late = not reliable and self._incarnation == before  # of a play that may be over
+        if late and self.phase in (automaton.STOPPED, automaton.COMPLETED, automaton.FAILED):
             return
         self.advance("Media")
         self._closed_by.clear()  # a connection that only described may have closed before
         self.stopped_at = None
+
+    def begin_play(self, *, sparse: bool) -> None:
+        """Take note that the client asked for a play; a `sparse` one leaves packets out by its nature."""
+        self._sparse = sparse
+        self._incarnation = -1
+        if self.medium is not None:
+            self.medium.begin_play(sparse=sparse)
+
+    def asked_again(self, message: MmsMessage) -> None:
+        """Take note that the client asked for packets again, and of what the capture held of them."""
+        numbers = message.fields["dwBeginPacketList"]
+        assert isinstance(numbers, tuple)
+        self.resend_requests += len(numbers)
+        details: dict[str, object] = dict(message.fields)
+        if self.medium is not None:
+            captured, not_captured = self.medium.asked_again(numbers)
+            details |= {"captured_before": captured, "not_captured_before": not_captured}
+        self.tell(message.name, message.at, details)
 
     def media(self, block: DataPackets) -> None:
         """Take media packets, in order of arrival."""
@@ -219,9 +311,11 @@ class Story:
             ts=int(first["ts"]),
         )
         if not self.media_wait:  # else that was told when they came
-            self._plays(block)
+            self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
         self.received += len(block.packets)
         self.media_bytes += int(block.packets["size"].sum())
+        self.count.add(block.packets)
+        self.first_media_ts = here.ts if self.first_media_ts is None else self.first_media_ts
         medium = self.medium
         if medium is None or (medium.packet_size == 0 and not medium.bare):
             medium = self._without_header(here, len(block.packets))
@@ -234,13 +328,48 @@ class Story:
         self.saw(end)
         self._last_packet = (end, int(last["location"]))
 
+    def late(self, block: DataPackets) -> None:
+        """Take datagrams of the content before, which came too late for it."""
+        self.received += len(block.packets)
+        self.media_bytes += int(block.packets["size"].sum())
+        if self.medium is not None:
+            self.medium.late += len(block.packets)
+
+    def laid(self, packets: NDArray[np.void], size: int) -> None:
+        """Take note of media packets over TCP that were laid into the medium already.
+
+        They are of dtype MEDIA_PACKET, and `size` bytes on the wire.
+        """
+        last = packets[-1]
+        self._plays(int(last["incarnation"]), reliable=True)
+        self.count.add(packets)
+        self.received += len(packets)
+        self.media_bytes += size
+        # No event tells the offset.
+        end = At(direction="server", offset=0, frame=int(last["frame"]), ts=int(last["ts"]))
+        self.saw(end)
+        self._last_packet = (end, int(last["location"]))
+
     def _without_header(self, here: At, packets: int) -> Medium:
         """Begin a medium of packets alone: its header was not captured, or does not say their size."""
         self.close_medium()
         self.tell("MediaWithoutHeader", here, {"packets": packets})
-        name = self.content_name or self.url
-        self.medium = Medium(self.recorder, self.number, HeaderParts(), name, self.packet_size_hint)
+        self.medium = self._medium(HeaderParts())
         return self.medium
+
+    def _medium(self, parts: HeaderParts) -> Medium:
+        medium = Medium(
+            self.recorder,
+            self.number,
+            parts,
+            self.content_name or self.url,
+            self.packet_size_hint,
+            first_sequence=self._next_sequence,
+        )
+        medium.numbered = self.transport != "push"
+        if self._sparse:
+            medium.begin_play(sparse=True)
+        return medium
 
     def resumed(self) -> None:
         """Take note that another connection goes on with what one has left off."""
@@ -265,6 +394,8 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended, endings=(ending,))
+        self._next_sequence = medium.next_sequence
+        self.packets_resent += medium.resends.copies
         if medium.packets:
             self._played.add(medium.header_bytes)
         elif not medium.bare:
@@ -272,6 +403,8 @@ class Story:
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
+        if medium.late and self._last_packet is not None:
+            self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
         if self._last_packet is not None:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})
@@ -281,15 +414,19 @@ class Story:
         """How the sending of the medium at hand came to its end."""
         if ended:
             frame = self.ended_at.frame if self.ended_at is not None else 0
-            return Reason("end of stream", REASONS["end of stream"], frame=frame)
+            return Reason("end of stream", self._meaning("end of stream"), frame=frame)
         if self.stopped_at is not None:
             return Reason("client stopped", REASONS["client stopped"], frame=self.stopped_at.frame)
         if self._closed_by:
             frame, side, how = min(self._closed_by)
             word = how if how in REASONS else f"{side} closed"
-            return Reason(word, REASONS[word], frame=frame)
+            return Reason(word, self._meaning(word), frame=frame)
         word = "next content" if follows else "end not seen"
         return Reason(word, REASONS[word])
+
+    def _meaning(self, word: str) -> str:
+        """What a reason says here, by who sends the media."""
+        return ENDINGS.get(word, REASONS[word]) if self.media_side == "client" else REASONS[word]
 
     def finish(self) -> None:
         """Finish the session; a header that was never played is kept by itself, once."""
@@ -321,6 +458,8 @@ class Story:
                 gap_bytes=self.gap_bytes,
                 acked_unseen=self.acked_unseen,
                 seen_unacked=self.seen_unacked,
+                resend_requests=self.resend_requests if self.transport == "mmsu" else None,
+                packets_resent=self.packets_resent if self.transport == "mmsu" else None,
             )
         )
 
@@ -328,6 +467,8 @@ class Story:
         """The word for how the session came out."""
         if self.phase == automaton.FAILED and self.failure:
             return f"failed: {self.failure}"
+        if self.phase == automaton.PLAYING and self.transport in ("msb", "msbd") and self.proto == UDP:
+            return "end not seen"  # a multicast has no word for it
         if self.phase != automaton.PLAYING or not self._closed_by:
             return automaton.OUTCOMES[self.phase]
         _, side, reason = min(self._closed_by)

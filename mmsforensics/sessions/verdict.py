@@ -31,6 +31,9 @@ REASONS: dict[str, str] = {
     "next content": "another content began without a word that this one had been sent",
     "end not seen": "nothing says how the sending ended",
     "packets missing": "packets known to be missing",
+    "asked again": "packets that the client asked to be sent again: it had not received them",
+    "packets restored": "packets that were not seen and are computed from parity; they stand in the playable "
+    "file alone",
     "packets hurt": "packets among the missing ones of which something was seen",
     "hole": "bytes of the stream that were not captured, one row for each hole",
     "more holes": "holes that are not listed one by one",

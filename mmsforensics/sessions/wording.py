@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mmsforensics.sessions.hresults import NS_NAMES, WIN32_NAMES
+
 TEMPLATES: dict[str, str] = {
     "Connect": "player announces itself: {subscriberName}",
     "ConnectFunnel": "player wants the data at {funnelName}",
     "OpenFile": "player asks for {fileName}",
-    "StartPlaying": "player starts playing at position {position} s, packet {locationId}, "
-    "incarnation {playIncarnation}",
-    "StartStriding": "player starts playing at rate {rate}",
+    "StartPlaying": "player starts playing {start}, incarnation {playIncarnation}",
+    "StartStriding": "player starts playing at rate {rate} {start}, incarnation {playIncarnation}",
     "StopPlaying": "player stops",
     "CloseFile": "player closes the file",
     "ReadBlock": "player asks for the header",
@@ -19,12 +20,12 @@ TEMPLATES: dict[str, str] = {
     "SecurityResponse": "player answers the challenge, {cbToken} bytes",
     "Pong": "player answers a ping",
     "Logging": "player reports {dwPacketsReceived} packets received, {dwPacketsLostNet} lost on the net",
-    "StreamSwitch": "player selects streams: {cStreamEntries} entries",
+    "StreamSwitch": "player selects streams: {streams}",
     "ReportConnectedEX": "server {ServerVersionInfo} accepts, {hr_name}",
     "ReportConnectedFunnel": "server agrees to the funnel, {hr_name}",
     "ReportDisconnectedFunnel": "server refuses the funnel, {hr_name}",
     "ReportOpenFile": "server: {hr_name}; {fileDuration} s, packets of {filePacketSize} bytes, "
-    "header of {fileHeaderSize} bytes",
+    "header of {fileHeaderSize} bytes{attributes_told}",
     "ReportReadBlock": "server sends the header, {hr_name}",
     "ReportStartedPlaying": "server starts sending, {hr_name}",
     "ReportStartStriding": "server starts sending at the rate asked for, {hr_name}",
@@ -35,26 +36,50 @@ TEMPLATES: dict[str, str] = {
     "ReportEndOfStream": "server: end of stream, {hr_name}",
     "ReportRedirect": "server sends the player to {wszLocation}",
     "SecurityChallenge": "server asks who it is, {cbToken} bytes",
+    "RequestPacketListResend": "player asks for {wNumPackets} packets again: {captured_before} had been "
+    "captured, {not_captured_before} had not",
+    "ForeignRequest": "{sender}, which is not the player, asks for {wNumPackets} packets again in its name",
     "Ping": "server asks whether the player is there",
     "AsfHeader": "ASF header of {size} bytes: {streams} streams, title {title!r}",
     "FirstMediaPacket": "first media packet, number {location}",
     "LastMediaPacket": "last media packet, number {location}; {packets} in all",
-    "HttpRequest": "{method} {target} by {agent}",
+    "HttpRequest": "{request} {method} {target} by {agent}",
     "HttpResponse": "{status} {reason}, {content_type}, {server}",
     "CarvedFile": "a file of Windows Media begins at byte {stream_offset} of the stream",
     "RangesDiffer": "{differing} of {repeated} bytes that were sent again differ; the first ones were kept",
     "HttpBodyEnd": "body of {length} bytes ends, whole: {complete}",
-    "WmspStreamChange": "$C: a new content follows, reason {reason}",
-    "WmspEndOfStream": "$E: end of stream, reason {reason}",
+    "HttpRedirect": "{status}: the client is sent to {location}",
+    "HttpChallenge": "the {by} asks who the client is: {schemes}",
+    "HttpCredentials": "the client says who it is, by {scheme}",
+    "WmspStreamSelection": "streams asked for: {selected}, key frames only {key_frames_only}, off {off}",
+    "WmspFiller": "$F: {repeated} packets of filling",
+    "WmspStreamChange": "$C: a new content follows, reason {reason}: {meaning}",
+    "WmspEndOfStream": "$E: end of stream, reason {reason}: {meaning}",
     "WmspPacketPair": "$P: packet pair",
     "WmspPipelineTest": "$T: pipeline test",
-    "WmspMetadata": "$M: {text}",
+    "MSB_MSG_REQ_PING": "server asks whether the client is there",
+    "MSB_MSG_RES_PING": "client answers a ping",
+    "MSB_MSG_REQ_STREAMINFO": "client asks about the stream",
+    "MSB_MSG_RES_STREAMINFO": "server describes stream {wStreamId}: {title!r}, header of {cbHeader} bytes, "
+    "{hr_name}",
+    "MSB_MSG_IND_STREAMINFO": "server announces stream {wStreamId}: {title!r}, header of {cbHeader} bytes, "
+    "{hr_name}",
+    "MSB_MSG_REQ_CONNECT": "client asks for channel {szChannel}, flags {dwFlags}",
+    "MSB_MSG_RES_CONNECT": "server: {hr_name}; group {sin_addr}, port {sin_port}",
+    "MSB_MSG_IND_EOS": "server: end of stream, {hr_name}",
+    "MsbBeacon": "sender is there, {repeated} beacons",
+    "MsbErrorCorrection": "{parity} parity packets: {restored} packets restored, {beyond_repair} cycles "
+    "beyond repair; {repeated} packets repeated, {late} too late",
+    "StationFile": "station file: {name} at {address}, port {port}",
+    "StationsDisagree": "station files give different headers for stream {wStreamID}: none is taken",
+    "WmspMetadata": "$M: entry {playlist_gen_id}, {features}; {text}",
     "PacketPair": "packet-pair probe, {packets} packets",
     "Gap": "{length} bytes of the stream were not captured",
     "OverlapConflict": "{length} bytes were sent twice, differently; those of frame {kept_frame} were kept",
     "Malformed": "{length} bytes passed over: expected {expected}, found {found}",
     "StreamEnd": "the {side} ends: {reason}",
     "MediaWithoutHeader": "{packets} media packets whose header was not captured",
+    "LatePackets": "{packets} packets of the content before, too late for it, were left out",
     "PacketTooLarge": "{packets} packets larger than the header allows were left out",
 }
 
@@ -75,14 +100,14 @@ HRESULTS: dict[int, str] = {
     0xC00D0029: "connection lost",
     0xC00D0034: "no more data",
 }
-"""HRESULTs seen in the hr fields of MS-MMSP and the reasons of MS-WMSP."""
+"""HRESULTs met most often in the hr fields of MS-MMSP and the reasons of MS-WMSP, in words."""
 
 
 def hresult_name(value: object) -> str:
-    """Name an HRESULT; an unknown one is shown in hex."""
+    """Name an HRESULT: in words, else by its symbol; an unknown one is shown in hex."""
     if not isinstance(value, int):
         return ""
-    return HRESULTS.get(value, f"0x{value:08X}")
+    return HRESULTS.get(value) or NS_NAMES.get(value) or WIN32_NAMES.get(value) or f"0x{value:08X}"
 
 
 class _Lenient(dict[str, object]):
@@ -98,6 +123,10 @@ def summarise(event: str, details: Mapping[str, object]) -> str:
     known = _Lenient(details)
     if isinstance(details.get("clientLog"), Mapping):
         known.update(details["clientLog"])  # type: ignore[call-overload]
+    if details.get("attributes"):
+        known["attributes_told"] = f"; {details['attributes']}"
+    else:
+        known["attributes_told"] = ""
     if "hr" in details:
         known["hr_name"] = hresult_name(details["hr"])
     return " ".join(template.format_map(known).split())

@@ -178,6 +178,20 @@ class FlowWatch:
         if n:
             self._told.append(out[:n].copy())
 
+    @property
+    def sides(self) -> NDArray[np.void]:
+        """What is known of both directions, dtype SIDE, for a pass that observes packets itself."""
+        return self._sides
+
+    def observed(self, told: NDArray[np.void], side: int, pieces: NDArray[np.void]) -> None:
+        """Take note of packets observed elsewhere: what was odd, and pieces of a side not acknowledged."""
+        if len(told):
+            self._told.append(told.copy())
+        for each in (0, 1):
+            self._settle(each)
+        if len(pieces):
+            self._unacked[side].append(pieces.copy())
+
     def items(self, side: int, items: Sequence[Run | Gap | Conflict]) -> list[Run | Gap | Conflict]:
         """Take note of what the reassembly of a side gave; its gaps come back with what was acknowledged."""
         said: list[Run | Gap | Conflict] = []
@@ -201,14 +215,16 @@ class FlowWatch:
 
     def _settle(self, side: int) -> None:
         """Let go of the pieces that are acknowledged; without acknowledgements nothing is kept."""
-        acked = self._acked(side)
         kept = self._unacked[side]
-        left = (
-            [p[int(np.searchsorted(_ends(p), acked, side="right")) :] for p in kept]
-            if acked is not None
-            else []
-        )
-        kept[:] = [p if len(p) == len(q) else p.copy() for p, q in zip(left, kept, strict=False) if len(p)]
+        if not kept:
+            return
+        acked = self._acked(side)
+        if acked is None:
+            kept.clear()
+            return
+        open_ = [p for p in kept if len(p) and _end(p) > acked]
+        left = [p[int(_ends(p).searchsorted(acked, side="right")) :] for p in open_]
+        kept[:] = [p if len(p) == len(q) else p.copy() for p, q in zip(left, open_, strict=True)]
 
     def _unacknowledged(self, side: int) -> NDArray[np.void]:
         """Captured bytes behind the last acknowledgement."""
@@ -383,6 +399,12 @@ class FlowWatch:
             return "reset"
         fins = int(np.count_nonzero(self._sides["fin"] >= 0))
         return ("capture ended", "half closed", "fin")[fins]
+
+
+def _end(pieces: NDArray[np.void]) -> int:
+    """Stream offset behind the last of pieces."""
+    last = pieces[-1]
+    return int(last["offset"]) + int(last["length"])
 
 
 def _ends(pieces: NDArray[np.void]) -> NDArray[np.int64]:

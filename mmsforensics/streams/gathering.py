@@ -118,18 +118,19 @@ class Gathering:
         count, self._count, self._size = self._count, 0, 0
         self._flows.clear()
         order = np.argsort(self._uids[:count], kind="stable")
-        uids, rows = self._uids[order], self._rows.take(order)  # of rows, several times as fast as by index
-        direction, start = self._direction[order], self._start[order]
-        for begin, end in pairwise(_cuts(uids, rows)):
-            mine = slice(begin, end)
-            yield Gathered(int(uids[begin]), rows[mine], direction[mine], self._data, start[mine])
+        uids, sizes = self._uids[order], self._rows["payload_len"][:count][order].astype(np.int64)
+        for begin, end in pairwise(_cuts(uids, sizes)):
+            mine = order[begin:end]
+            # Of rows, `take` is several times as fast as indexing.
+            rows = self._rows.take(mine)
+            yield Gathered(int(uids[begin]), rows, self._direction[mine], self._data, self._start[mine])
 
 
-def _cuts(uids: NDArray[np.int64], rows: NDArray[np.void]) -> list[int]:
+def _cuts(uids: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[int]:
     """Bounds between flows, and between parts of a flow that has more than `PART` bytes."""
     first = np.concatenate(([True], uids[1:] != uids[:-1]))[: len(uids)]
-    total = np.cumsum(rows["payload_len"], dtype=np.int64)
-    before = (total - rows["payload_len"])[first][np.cumsum(first) - 1]
+    total = np.cumsum(sizes)
+    before = (total - sizes)[first][np.cumsum(first) - 1]
     part = (total - before) // PART
     first[1:] |= part[1:] != part[:-1]
     return [*np.flatnonzero(first).tolist(), len(uids)]

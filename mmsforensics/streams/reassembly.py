@@ -96,6 +96,23 @@ class TcpReassembler:
             return None
         return (self._reference - self._next) & 0xFFFFFFFF
 
+    @property
+    def expected(self) -> int | None:
+        """Sequence number of the next byte; None while segments wait, before the first, or behind a FIN."""
+        if self._fin is not None or len(self._waiting) or self._doubtful:
+            return None
+        return self._reference
+
+    @property
+    def position(self) -> int:
+        """Stream offset of the next byte."""
+        return self._next
+
+    def went_on(self, run: Run) -> None:
+        """Take note of bytes in order that were put together elsewhere."""
+        self._advance(run.offset + len(run.data))
+        self._remember(run)
+
     def push(
         self,
         rows: NDArray[np.void],
@@ -215,7 +232,7 @@ class TcpReassembler:
         """Keep what was handed on, as far back as it may be sent again."""
         if len(run.data) > HISTORY:
             at = run.offset + len(run.data) - HISTORY
-            first = int(np.searchsorted(run.pieces["offset"], at, side="right")) - 1
+            first = int(run.pieces["offset"].searchsorted(at, side="right")) - 1
             run = Run(at, run.data[-HISTORY:].copy(), run.pieces[first:].copy())
         self._history.append(run)
         self._history_size += len(run.data)

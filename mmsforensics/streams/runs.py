@@ -108,7 +108,8 @@ def locate(pieces: Pieces, offset: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _spans(start, size, offset, length, frame, ts, first_frame, last_frame, last_ts):
+def span_pieces(start, size, offset, length, frame, ts, first_frame, last_frame, last_ts):
+    """The compiled half of `spans`; pieces are given a column each."""
     p = 0
     for i in range(len(start)):
         if offset[p] > start[i]:
@@ -139,7 +140,7 @@ def spans(
         Frames of the first and last byte, and the latter's time stamp in ns.
     """
     out = np.empty((3, len(start)), dtype=np.int64)
-    _spans(
+    span_pieces(
         start,
         size,
         np.ascontiguousarray(pieces["offset"]),

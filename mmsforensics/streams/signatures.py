@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 SIGNATURES: tuple[bytes, ...] = (
     b"\xce\xfa\x0b\xb0",  # sessionId of TcpMessageHeader [MS-MMSP 2.2.3]
+    b"msb \x06\x01",  # dwSignature and wVersion of MSBMSGBASE [MS-MSBD 2.2.1]
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF Header Object GUID
     b"nsplayer",  # User-Agent [MS-WMSP 2.2.1.8]
     b"nsserver",

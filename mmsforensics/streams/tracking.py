@@ -288,6 +288,26 @@ def _looks_like_mms_datagram(data, start, n, wire):
 
 
 @njit(cache=True, nogil=True)
+def _is_msb_datagram(data, start, n, wire):
+    """A beacon [MS-MSB 2.2.3], or an MSB_MSG_IND_PACKET of the datagram's length [MS-MSBD 2.2.10].
+
+    Packets of MS-MSB have wPacketSize where Data packets of MMS have PacketSize: they are told with those.
+    """
+    if n < 4 or not (
+        data[start] == 0x4D
+        and data[start + 1] == 0x53
+        and data[start + 2] == 0x42
+        and data[start + 3] == 0x20
+    ):
+        return False
+    if wire == 4:
+        return True
+    if n < 24 or data[start + 6] != 10 or data[start + 7] != 0:
+        return False
+    return data[start + 8] + (np.int64(data[start + 9]) << 8) == wire and data[start + 10] == 0
+
+
+@njit(cache=True, nogil=True)
 def _without_beginning(flow):
     """Whether no SYN of the flow was captured, and enough of it to look at."""
     if flow["syn"][0] or flow["syn"][1]:
@@ -473,7 +493,8 @@ def track(
             continue
         start = np.int64(row["offset"]) - base + np.int64(row["payload"])
         if not tcp:
-            if _looks_like_mms_datagram(data, start, n, np.int64(row["payload_wire"])):
+            wire = np.int64(row["payload_wire"])
+            if _looks_like_mms_datagram(data, start, n, wire) or _is_msb_datagram(data, start, n, wire):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             else:

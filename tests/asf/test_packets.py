@@ -6,66 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from peers.asf_packets import ERROR_CORRECTION, WIDTHS, field, packet, payload
 
 from mmsforensics.asf import Reason, walk_packets, walk_payloads
-
-WIDTHS = (0, 1, 2, 4)  # bytes of a field by its length type [ASF 5.2.2]
-ERROR_CORRECTION = b"\x82\0\0"
-
-
-def field(value, kind):
-    """A field of a length type; the value is cut to what it can hold."""
-    return (value & ((1 << 8 * WIDTHS[kind]) - 1)).to_bytes(WIDTHS[kind], "little")
-
-
-def payload(data, *, stream=1, key=False, number=0, offset=0, replicated=b"", kinds=(1, 3, 1), length=None):
-    """One payload; `kinds` are those of replicated length, offset and object number [ASF 5.2.3]."""
-    replicated_kind, offset_kind, number_kind = kinds
-    return (
-        bytes([stream | 0x80 * key])
-        + field(number, number_kind)
-        + field(offset, offset_kind)
-        + field(len(replicated), replicated_kind)
-        + replicated
-        + (b"" if length is None else field(len(data), length))
-        + data
-    )
-
-
-def packet(
-    body,
-    *,
-    multiple=False,
-    size=None,
-    packet_kind=0,
-    sequence_kind=0,
-    padding_kind=0,
-    kinds=(1, 3, 1),
-    send=1000,
-    duration=50,
-    correction=ERROR_CORRECTION,
-    packet_length=None,
-):
-    """A packet around `body`, padded with 0xEE to `size`."""
-    flags = bytes(
-        [
-            int(multiple) | sequence_kind << 1 | padding_kind << 3 | packet_kind << 5,
-            kinds[0] | kinds[1] << 2 | kinds[2] << 4 | 1 << 6,
-        ]
-    )
-    times = struct.pack("<IH", send, duration)
-    widths = WIDTHS[packet_kind] + WIDTHS[sequence_kind] + WIDTHS[padding_kind]
-    whole = len(correction) + 2 + widths + 6 + len(body)
-    padding = 0 if size is None else size - whole
-    head = (
-        correction
-        + flags
-        + field(whole + padding if packet_length is None else packet_length, packet_kind)
-        + field(0, sequence_kind)
-        + field(padding, padding_kind)
-        + times
-    )
-    return head + body + b"\xee" * padding
 
 
 def walk(*packets):
@@ -243,9 +186,33 @@ def test_most_payloads_of_many_packets():
     assert payloads["object_number"].tolist() == list(range(63)) * 40
 
 
-# --- what does not parse -----------------------------------------------------------------------------
-
 WHOLE = payload(b"ABCDEFGH", replicated=struct.pack("<II", 8, 9))
+
+
+@pytest.mark.parametrize("length", range(16))
+def test_error_correction_data_of_any_length(length):
+    """Readers go by the length, though the specification wants two bytes [ASF 5.2.1]."""
+    one = packet(WHOLE, correction=bytes([0x80 | length]) + bytes(length))
+    heads, payloads = walk(one)
+    assert (heads["ok"][0], heads["correction"][0], heads["flags_at"][0]) == (1, 0x80 | length, 1 + length)
+    assert data_of(one, payloads[0]) == b"ABCDEFGH"
+
+
+def test_no_error_correction_data():
+    heads, _ = walk(packet(WHOLE, correction=b""))
+    assert (heads["ok"][0], heads["correction"][0], heads["flags_at"][0]) == (1, 0, 0)
+
+
+def test_replicated_data_beyond_size_and_time():
+    """They are for payload extension systems, which the stream declares [ASF 4.1]."""
+    one = packet(payload(b"ABCD", replicated=struct.pack("<II", 4, 9) + b"more"))
+    _, (row,) = walk(one)
+    assert one[row["extension_at"] :][: row["extension_length"]] == b"more"
+    _, (row,) = walk(packet(WHOLE))
+    assert (row["extension_at"], row["extension_length"]) == (0, 0)
+
+
+# --- what does not parse -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,7 +220,7 @@ WHOLE = payload(b"ABCDEFGH", replicated=struct.pack("<II", 8, 9))
     [
         (bytes(11), Reason.TOO_SHORT),
         (b"\xa2" + SINGLE[1:], Reason.ERROR_CORRECTION),
-        (b"\x83" + SINGLE[1:], Reason.ERROR_CORRECTION),
+        (b"\x8f" + SINGLE[1:12], Reason.TOO_SHORT),
         (SINGLE[:3] + b"\x88" + SINGLE[4:], Reason.LENGTH_TYPES),
         (SINGLE[:5] + b"\xff" + SINGLE[6:], Reason.PADDING),
         (packet(b"\x80" + bytes(20), multiple=True), Reason.PAYLOAD_COUNT),

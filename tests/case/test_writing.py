@@ -55,8 +55,14 @@ def test_spools_keep_the_order_of_each_file_whenever_they_are_written(tmp_path, 
             spools.append(path, part)
             given[path] += part
     for path, expected in given.items():
+        assert (spools.read(path), spools.size(path)) == (expected, len(expected))
+        assert not path.exists()
         spools.flush(path)
         assert path.read_bytes() == expected
+        spools.append(path, b"more")
+        assert spools.read(path) == b"more"
+        spools.flush(path)
+        assert path.read_bytes() == expected + b"more"
 
 
 def test_a_spool_that_is_removed_leaves_nothing(tmp_path):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, SAMPLES
+from peers import asf_extras as extras
+from peers.recorder import write_conversation
 
 from mmsforensics.analytics import TABLES
 from mmsforensics.cli import main
@@ -187,3 +189,15 @@ def test_info_of_captures_makes_no_case(tmp_path):
     assert done.exit_code == 1
     assert "warning:" in done.output
     assert run("info", tmp_path / "nothing.pcap").exit_code == 2
+
+
+def test_scripts_lists_what_media_told_the_player_to_do(tmp_path):
+    body = extras.asf_file([extras.script_command((5500, "URL", "http://x/\x1b[2J"))], [])
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    talk = [("c", b"GET /a.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
+    write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
+    assert run("analyze", tmp_path / "a.pcap", "--out", tmp_path / "case").exit_code == 0
+    result = run("scripts", tmp_path / "case")
+    assert result.exit_code == 0
+    assert "2.500 s\tURL\thttp://x/\\x1b[2J\theader\tc001" in result.output
+    assert run("scripts", tmp_path / "case", "-s", "nope").exit_code == 2

@@ -159,11 +159,15 @@ class Session:
 
     def _connect(self, fields):
         pair = PACKET_PAIR if fields[:4] == struct.pack("<I", PACKET_PAIR) else NO_PACKET_PAIR
-        version = self.options.version
+        strings = self._strings()
         head = struct.pack("<IIII", 0, pair, 0x0004000B, 0x0003001C)
         head += struct.pack("<dIIII", 1.0, 1, 1, 0x8000, 10_000_000)
-        head += struct.pack("<IIII", len(version) + 1, 0, 0, 0)
-        return [self._record(message(REPORT_CONNECTED_EX, head + text(version)))]
+        head += struct.pack("<IIII", *(len(s) + 1 if s else 0 for s in strings))
+        return [self._record(message(REPORT_CONNECTED_EX, head + b"".join(text(s) for s in strings if s)))]
+
+    def _strings(self):
+        """ServerVersionInfo, VersionInfo, VersionUrl, AuthenPackage."""
+        return self.options.version, "", "", ""
 
     def _funnel_info(self, fields):
         pair = fields[:4] == struct.pack("<I", PACKET_PAIR_ENTROPY)
@@ -191,14 +195,15 @@ class Session:
         self._name, self._playlist, self._entry = name, as_playlist(entry), 0
         self._streams, self._queue = set(), None
         asf = self._file
-        attributes = CAN_SEEK | CAN_STRIDE | (PLAYLIST if len(self._playlist) > 1 else 0)
-        body = struct.pack(
-            "<IIIIIIdI", 0, incarnation, 1, 0, 0, attributes, asf.duration, -int(-asf.duration)
-        )
-        body += bytes(16) + struct.pack(
-            "<IQII", asf.packet_size, len(asf.packets), asf.bit_rate, len(asf.header)
-        )
+        attributes, duration, packets = self._content()
+        body = struct.pack("<IIIIIIdI", 0, incarnation, 1, 0, 0, attributes, duration, -int(-duration))
+        body += bytes(16) + struct.pack("<IQII", asf.packet_size, packets, asf.bit_rate, len(asf.header))
         return [self._record(message(REPORT_OPEN_FILE, body + bytes(36)))]
+
+    def _content(self):
+        """fileAttributes, fileDuration, filePacketCount."""
+        attributes = CAN_SEEK | CAN_STRIDE | (PLAYLIST if len(self._playlist) > 1 else 0)
+        return attributes, self._file.duration, len(self._file.packets)
 
     @property
     def _file(self):
@@ -246,11 +251,19 @@ class Session:
         return 0
 
     def _start_playing(self, fields):
+        (incarnation,) = struct.unpack_from("<I", fields, 28)
+        if not self._start(fields):
+            return []
+        report = message(REPORT_STARTED, struct.pack("<IIII", 0, incarnation, 1, 0) + bytes(12))
+        return self._records(report, self._ping()) if self.options.combine else self._records(report)
+
+    def _start(self, fields):
+        """Do what StartPlaying asks for; returns whether there is anything to play."""
         position = fields[8:16]
         asf_offset, location, _frame_offset, incarnation = struct.unpack_from("<IIII", fields, 16)
         self._asked, self._incarnation = incarnation, incarnation & 0xFF
         if not self._playlist:
-            return []
+            return False
         if self._queue is None:  # the position is ignored while streaming [3.2.5.11]
             first = self._first_packet(position, asf_offset, location)
             # without a StreamSwitch before, no stream at all is sent
@@ -260,8 +273,7 @@ class Session:
         self.segments[-1].incarnation = self._incarnation
         if self._sequence % 256 == 0xFF:  # after 0xFE a Start message skips 0xFF [2.2.2]
             self._sequence += 1
-        report = message(REPORT_STARTED, struct.pack("<IIII", 0, incarnation, 1, 0) + bytes(12))
-        return self._records(report, self._ping()) if self.options.combine else self._records(report)
+        return True
 
     def _stop_playing(self, _fields):
         was_streaming, self._queue = self._queue is not None, None
@@ -300,14 +312,18 @@ class Session:
             return [self._record(self._end(0))]
         return self._next_entry()
 
-    def _next_entry(self):
-        """EndOfStream hr 1 and StreamChange; header and media follow unasked, incarnation 0xFF [3.2.4.2]."""
+    def _announce_entry(self):
         self._entry += 1
         asf = self._file
         change = struct.pack(
             "<6I", 0, STREAM_CHANGE_INCARNATION, asf.packet_size, len(asf.header), asf.bit_rate, 0
         )
-        units = self._records(self._end(1), message(REPORT_STREAM_CHANGE, change))
+        return self._records(self._end(1), message(REPORT_STREAM_CHANGE, change))
+
+    def _next_entry(self):
+        """EndOfStream hr 1 and StreamChange; header and media follow unasked, incarnation 0xFF [3.2.4.2]."""
+        units = self._announce_entry()
+        asf = self._file
         self._new_segment()
         self._incarnation = self.segments[-1].incarnation = STREAM_CHANGE_INCARNATION
         self._queue = list(range(len(asf.packets)))
@@ -408,7 +424,7 @@ def logging_body(url, *, packets=0, received=0, address=0xFFFFFFFF, guid=GUID):
     return log
 
 
-class _Client:
+class Client:
     """NSPlayer 9 as a script: sends messages to a session and keeps both sides' units."""
 
     def __init__(self, session, *, host, guid, packet_pair, record_padding, chunk_count):
@@ -448,6 +464,10 @@ class _Client:
         )
         funnel = struct.pack("<IIIII", 0, 0xFFFFFFFF, 0, 10_000_000, 2)
         self.send(CONNECT_FUNNEL, funnel + text(rf"\\{address}\TCP\1037"))
+        return self.open_file(name)
+
+    def open_file(self, name):
+        """Open a file; returns whether it was there."""
         answer = self.send(OPEN_FILE, struct.pack("<IIII", 9, 0, 0, 0) + text(name))
         return answer[0][40:44] == bytes(4)
 
@@ -507,7 +527,7 @@ def transcript(
     """
     name = next(iter(files)) if name is None else name
     session = Session(files, options, commands)
-    client = _Client(
+    client = Client(
         session,
         host=host,
         guid=guid,

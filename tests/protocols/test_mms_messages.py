@@ -1,15 +1,17 @@
 """Every message of MS-MMSP, written here from the specification's field tables, read by the package."""
 
+import re
 import struct
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import other, run
 
 from mmsforensics.protocols import Malformed, MmsMessage
 from mmsforensics.protocols.mms import MmsStreamDecoder
-from mmsforensics.protocols.mms_layout import MESSAGES
+from mmsforensics.protocols.mms_layout import MESSAGES, RESEND
 
 DBL_MAX = bytes.fromhex("ffffffffffffef7f")
 
@@ -273,7 +275,46 @@ FUNNEL = bytes.fromhex(
 def test_a_players_connect():
     (found,) = decoded(WMP_9)
     assert found.fields["playIncarnation"] == 0xF0F0F0F0
+    assert found.fields["MacToViewerProtocolRevision"] == 0x0004000B
+    assert found.fields["ViewerToMacProtocolRevision"] == 0x0003001C
+    assert found.size == 144
     assert found.fields["subscriberName"] == ("NSPlayer/9.0.0.2980; {0000AA00-0A00-00a0-AA0A-0000A0AA0AA0}")
+
+
+OPEN_FILE = (
+    bytes.fromhex(
+        "01000000cefa0bb0480000004d4d53200900000003000000000000000000000007000000050003000100000000000000"
+        "100000000d0000006100620063002e006100730066000000"
+    )
+    + b"dXNlcjpwYXNz\0\0\0\0"
+)
+"""OpenFile of abc.asf with a Basic token behind the name."""
+
+VECTORS = {
+    "ReadBlock": "0700000015000300010000000000000000000000 00800000ffffffff 00000000 0000000000000000"
+    "000000000020ac40 0200000000000000",
+    "StreamSwitch": "0300000033000300 02000000 ffff01000000 ffff02000000",
+    "StartPlaying": "0500000007000300 0100000000000000 ffffffffffffef7f ffffffff00000000 ffffff00 04000000",
+}
+"""Messages written out byte by byte."""
+
+
+def test_a_file_opened_with_a_basic_token():
+    (found,) = decoded(OPEN_FILE)
+    assert found.fields["fileName"] == "abc.asf"
+    assert (found.fields["token"], found.fields["cbtoken"]) == (0x10, 13)
+    assert found.fields["tokenData"] == b"dXNlcjpwYXNz\0"
+
+
+def test_messages_written_out():
+    read, switch, start = (decoded(record(bytes.fromhex(text)))[0].fields for text in VECTORS.values())
+    assert (read["length"], read["flags"], read["tDeadline"]) == (0x8000, 0xFFFFFFFF, 3600.0)
+    assert (read["playIncarnation"], read["playSequence"]) == (2, 0)
+    assert switch["aStreamEntries"] == ((0xFFFF, 1, 0), (0xFFFF, 2, 0))
+    assert start["position"] == struct.unpack("<d", DBL_MAX)[0]
+    assert (start["asfOffset"], start["locationId"]) == (0xFFFFFFFF, 0)
+    assert (start["frameOffset"], start["playIncarnation"]) == (0x00FFFFFF, 4)
+    assert "dwAccelBandwidth" not in start
 
 
 def test_the_funnel_of_the_free_clients():
@@ -289,3 +330,29 @@ def test_any_body(mid, body):
     found = decoded(record(message(mid, body)), direction_of(mid))
     assert isinstance(found[0], MmsMessage)
     assert all(isinstance(m, Malformed) for m in other(found)[1:])
+
+
+# --- the documentation ---------------------------------------------------------------------------------
+
+
+def documented():
+    """Rows of the tables of the section MS-MMSP, as cells without marks."""
+    text = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text.split("\n## MS-MMSP\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def test_the_documentation_lists_every_message():
+    listed = {row[0]: row for row in documented() if len(row) == 6 and row[0] != "message"}
+    for message_type in (*MESSAGES.values(), RESEND):
+        name, mid, section, _, state, _ = listed.pop(message_type.name)
+        assert (mid, section) == (f"0x{message_type.mid:08X}", message_type.section), name
+        assert state in ("decoded", "not seen in any test")
+    assert listed == {}
+
+
+@pytest.mark.parametrize("test", sorted({row[-1] for row in documented() if "::" in row[-1]}))
+def test_the_tests_that_the_documentation_names_are_there(test):
+    path, name = test.split("::")
+    assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")

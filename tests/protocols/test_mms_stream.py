@@ -134,6 +134,38 @@ def test_noise_between_two_messages():
     assert (problem.at.offset, problem.length) == (len(ping), len(noise))
 
 
+@given(
+    st.binary(min_size=1, max_size=120),
+    st.sampled_from(["client", "server"]),
+    st.booleans(),
+    st.lists(st.integers(0, 300), max_size=3),
+)
+def test_any_noise_between_two_messages(noise, direction, media_before, cuts):
+    """Noise reads as a Data packet of any size: that it holds a record, and leads nowhere, tells."""
+    ping = record(message(0x0003001B, u32(1, 2)))
+    before = STREAM[: sum(8 + size for size in SIZES[:2])] if media_before and direction == "server" else b""
+    data = before + ping + noise + ping
+    found = through(runs(data, [len(before) + c for c in cuts]), direction)
+    assert [m.at.offset for m in found if isinstance(m, MmsMessage)] == [len(before), len(data) - len(ping)]
+
+
+def test_media_that_hold_a_record_are_media_where_the_framing_goes_on():
+    """A file of captured traffic, say: the packet behind it proves the first one."""
+    payloads = [asf_like(n, 400) + PING + asf_like(n, 20) for n in range(4)]
+    data = b"".join(data_packet(n, n, payload) for n, payload in enumerate(payloads))
+    for cuts in ([], [500], [len(data) // 4], range(0, len(data), 13)):
+        assert [p[3] for p in media(through(runs(data, cuts)))] == payloads
+
+
+def test_a_hole_behind_a_packet_that_may_be_noise():
+    """The first packet holds a record, and ends where the hole begins."""
+    first = data_packet(0, 0, asf_like(0, 400) + PING)
+    found = through([run(first), gap(len(first), 50, 5), run(STREAM, len(first) + 50, 6)])
+    assert media(found)[0] == (0, 4, 0, first[8:])
+    assert media(found)[1:] == PACKETS
+    assert [m.length for m in found if isinstance(m, Hole)] == [50]
+
+
 @pytest.mark.parametrize("length", [0, 8, 15, 17, 0xFFFFFFFF])
 def test_a_record_length_that_lies(length):
     good = record(message(0x0003001B, u32(1, 2)))

@@ -10,7 +10,8 @@ from runs import media, other, run, runs
 
 from mmsforensics.protocols import DataPackets, Hole, Malformed, WmspPacket
 from mmsforensics.protocols.messages import At
-from mmsforensics.protocols.wmsp import WmspDecoder, looks_framed
+from mmsforensics.protocols.wmsp import WmspDecoder
+from mmsforensics.protocols.wmsp_framing import looks_framed
 
 
 def framed(kind, body, *, b_bit=0):

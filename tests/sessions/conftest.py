@@ -21,6 +21,13 @@ def song(tmp_path_factory):
     return make_asf(path, seconds=1, video=False, title="Lied für été", packet_size=508)
 
 
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory):
+    """A file with more than 600 small packets: 8-bit sequence numbers wrap twice."""
+    path = tmp_path_factory.mktemp("media") / "long.wmv"
+    return make_asf(path, seconds=8, title="Long", packet_size=700)
+
+
 @pytest.fixture
 def analyzed(tmp_path):
     """Analyse a capture; returns its case."""

@@ -1,0 +1,108 @@
+"""The command that ties files found elsewhere to the sessions of a case: match."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmsforensics.cli.usage import fail
+
+if TYPE_CHECKING:
+    from mmsforensics.case.matching import FileMatch, MediumMatch
+
+SHOWN_BREAKS = 10
+"""Breaks printed of a medium."""
+
+
+@click.command()
+@click.argument("case", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
+    r"""Tie WMA and WMV files found on a disk, or what a carver made of a capture, to the sessions of a case.
+
+    A file may be whole or a part, saved by whatever program with a header of its own, or no ASF file at all:
+    the payloads of the case's media are looked for at every byte of it. Says how much agrees, where it
+    breaks, and why the file may not play.
+
+    \b
+    Exit code 1 when nothing of a file was found.
+    """
+    from mmsforensics.case import CaseError, open_case
+    from mmsforensics.case import matching as room
+
+    try:
+        found = room.match(open_case(case), files)
+    except (CaseError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps([_plain(f) for f in found], indent=2))
+    else:
+        for file in found:
+            _print(file)
+    sys.exit(0 if all(f.media for f in found) else 1)
+
+
+def _print(file: FileMatch) -> None:
+    from mmsforensics.case.matching import mapped
+    from mmsforensics.cli.text import printable
+
+    click.echo(f"{printable(file.path)}  {file.size:,} bytes  SHA-256 {file.sha256}")
+    for problem in file.problems:
+        click.echo(f"  may not play: {printable(problem)}")
+    if not file.media:
+        click.echo("  nothing of it is in the case")
+    for medium in file.media:
+        click.echo(f"  {_verdict(medium)}  {medium.media_id}  {printable(medium.url)}")
+        for text in medium.foreign(mapped(Path(file.path))):
+            click.echo(f"      {text}")
+        for place in medium.breaks[:SHOWN_BREAKS]:
+            click.echo(f"      at {place.file_offset}: {place.text}")
+        if medium.break_count > SHOWN_BREAKS:
+            click.echo(f"      and {medium.break_count - SHOWN_BREAKS} more breaks")
+
+
+def _verdict(medium: MediumMatch) -> str:
+    if medium.same_file:
+        return "the same file"
+    percent = int(medium.share * 10_000) / 100  # not rounded up: 100 % is all of it
+    share = f"{medium.agreed:,} of {medium.payload_bytes:,} payload bytes ({percent:.2f} %)"
+    order = "" if medium.ordered else ", not in order"
+    return f"{share}, {medium.packets_whole:,} of {medium.packets:,} packets whole{order}"
+
+
+def _plain(file: FileMatch) -> dict[str, object]:
+    from mmsforensics.case.matching import mapped
+
+    return {
+        "path": file.path,
+        "size": file.size,
+        "sha256": file.sha256,
+        "problems": list(file.problems),
+        "media": [
+            {
+                "media_id": m.media_id,
+                "session_id": m.session_id,
+                "url": m.url,
+                "same_file": m.same_file,
+                "agreed_bytes": m.agreed,
+                "payload_bytes": m.payload_bytes,
+                "share": round(m.share, 6),
+                "packets": m.packets,
+                "packets_whole": m.packets_whole,
+                "in_order": m.ordered,
+                "foreign_bytes": list(m.foreign(mapped(Path(file.path)))),
+                "breaks": [
+                    {"file_offset": b.file_offset, "packet": b.packet, "text": b.text} for b in m.breaks
+                ],
+                "break_count": m.break_count,
+            }
+            for m in file.media
+        ],
+    }

@@ -1,0 +1,134 @@
+"""Streams taken apart, and packed into Matroska: the same bytes and times as an independent demuxer gives."""
+
+import csv
+import io
+import subprocess
+
+import av
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from peers import asf_extras as extras
+from peers.media import make_asf
+
+from mmsforensics import asf
+from mmsforensics.asf.matroska import _in_order, write_matroska
+from mmsforensics.cli import main
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "film.wmv"
+    make_asf(path, seconds=5)
+    return path
+
+
+def demuxed(path):
+    """Bytes and times (ms) of each stream's packets, by its index."""
+    with av.open(str(path)) as container:
+        found = {s.index: [] for s in container.streams if s.type in ("video", "audio")}
+        for packet in container.demux():
+            if packet.stream_index in found and packet.size:
+                found[packet.stream_index].append(
+                    (bytes(packet), round(float(packet.pts * packet.time_base) * 1000))
+                )
+    return found
+
+
+def packed(path, out):
+    with asf.open(path) as opened, out.open("xb") as file:
+        return write_matroska(opened, file)
+
+
+def test_a_stream_is_its_payloads_one_behind_the_other(film):
+    by_stream = demuxed(film)
+    with asf.open(film) as opened:
+        for index, stream in enumerate(opened.streams):
+            out = io.BytesIO()
+            rows = asf.write_stream(opened, stream.number, out)
+            pieces = [out.getvalue()[r["offset"] : r["offset"] + r["size"]] for r in rows]
+            assert pieces == [data for data, _ in by_stream[index]]
+            times = rows["presentation_ms"].astype(int) - opened.header.preroll_ms
+            assert np.allclose(times, [t for _, t in by_stream[index]], atol=1)
+            assert (rows["complete"] == 1).all()
+
+
+def test_matroska_has_the_same_packets_at_the_same_times(film, tmp_path):
+    result = packed(film, tmp_path / "film.mkv")
+    before, after = demuxed(film), demuxed(tmp_path / "film.mkv")
+    assert (result.left_out, result.blocks) == (0, sum(map(len, before.values())))
+    for index in before:
+        assert [d for d, _ in after[index]] == [d for d, _ in before[index]]
+        assert np.allclose([t for _, t in after[index]], [t for _, t in before[index]], atol=1)
+
+
+def test_matroska_of_real_files_decodes_to_the_same(sound_asf_path, tmp_path):
+    """Whatever encoder made them: the same packets, but for objects that are not whole."""
+    with asf.open(sound_asf_path) as opened:
+        if not any(s.type in ("video", "audio") for s in opened.streams):
+            pytest.skip("no sound or pictures")
+        if not opened.packet_count:
+            pytest.skip("no packets")
+    result = packed(sound_asf_path, tmp_path / "a.mkv")
+    if not result.blocks:
+        return
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        assert {s.type for s in container.streams} <= {"video", "audio"}
+        assert sum(1 for p in container.demux() if p.size) == result.blocks
+
+
+def test_matroska_plays_and_seeks(film, tmp_path, program):
+    packed(film, tmp_path / "film.mkv")
+    for seek in ([], ["-ss", "2.5"]):
+        command = [program("ffmpeg"), "-v", "error", *seek, "-i", tmp_path / "film.mkv", "-f", "null", "-"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+
+
+def test_spread_sound_is_put_back_in_order():
+    """Two packets of three chunks each: chunk k of the object stands in row k // 2, column k % 2."""
+    chunks = [bytes([k]) * 4 for k in range(6)]
+    spread = b"".join(chunks[k] for k in (0, 2, 4, 1, 3, 5))
+    assert _in_order(np.frombuffer(spread, dtype=np.uint8), (2, 12, 4)) == b"".join(chunks)
+    for other in ((1, 12, 4), (2, 12, 0), (2, 13, 4), (3, 12, 4)):
+        assert _in_order(np.frombuffer(spread, dtype=np.uint8), other) == spread
+
+
+def test_objects_that_are_not_whole_are_left_out_of_matroska_alone(film, tmp_path):
+    data = bytearray(film.read_bytes())
+    with asf.open(film) as opened:
+        at, size = opened.header.data_offset, opened.packet_size
+    path = tmp_path / "hurt.wmv"
+    path.write_bytes(data[: at + 3 * size] + data[at + 4 * size :])
+    result = packed(path, tmp_path / "hurt.mkv")
+    assert result.left_out >= 1
+    with asf.open(path) as opened:
+        whole = opened.media_objects()["complete"] != 0
+    assert result.blocks == int(whole.sum())
+
+
+def test_the_command(film, tmp_path):
+    def run(*arguments):
+        return CliRunner().invoke(main, ["extract", *map(str, arguments)])
+
+    done = run(film, "--out", tmp_path / "out", "--matroska")
+    assert done.exit_code == 0, done.output
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"film.mkv", "film.stream-1.csv", "film.stream-1.bin"} <= names
+    with (tmp_path / "out" / "film.stream-1.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["key"] == "1"
+    assert (
+        int(rows[-1]["offset"]) + int(rows[-1]["size"])
+        == (tmp_path / "out" / "film.stream-1.bin").stat().st_size
+    )
+    again = run(film, "--out", tmp_path / "out")
+    assert (again.exit_code, "exists" in again.output) == (2, True)
+    assert run(film, "--out", tmp_path / "x", "--stream", 77).exit_code == 2
+    assert run(tmp_path / "no", "--out", tmp_path / "x").exit_code == 2
+    (tmp_path / "text").write_text("hello")
+    assert run(tmp_path / "text", "--out", tmp_path / "x").exit_code == 2
+    (tmp_path / "empty.wmv").write_bytes(extras.asf_file([extras.command_stream(3)], []))
+    refused = run(tmp_path / "empty.wmv", "--out", tmp_path / "y", "--matroska")
+    assert (refused.exit_code, "no stream of sound or pictures" in refused.output) == (2, True)
+    assert not (tmp_path / "y" / "empty.mkv").exists()

@@ -1,0 +1,70 @@
+"""What a medium carries beside its streams comes to the tables, with the frame that shows it."""
+
+import hashlib
+
+import pytest
+from peers import asf_extras as extras
+from peers.recorder import write_conversation
+
+import mmsforensics
+
+PNG = b"\x89PNG\r\n\x1a\npicture"
+PACKETS = [
+    extras.packet(0, b"\0" * 300, stream=1, number=0, at_ms=3000),
+    extras.packet(500, extras.utf16("URL\0http://evil.example.com/\0"), stream=3, number=0, at_ms=4500),
+]
+
+
+def case_of(tmp_path, objects):
+    body = extras.asf_file([extras.command_stream(3), *objects], PACKETS)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    talk = [("c", b"GET /film.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
+    write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
+    return mmsforensics.analyze([tmp_path / "a.pcap"], out=tmp_path / "case")
+
+
+def rows(case, table):
+    return case.table(table).to_pylist()
+
+
+def test_commands_of_header_and_stream(tmp_path):
+    case = case_of(tmp_path, [extras.script_command((8000, "FILENAME", "mms://other/"))])
+    header, stream = rows(case, "script_commands")
+    assert (header["type"], header["value"], header["time_ms"], header["play_ms"]) == (
+        "FILENAME",
+        "mms://other/",
+        8000,
+        5000,
+    )
+    assert (header["stream_number"], header["packet"]) == (None, None)
+    assert (stream["type"], stream["value"], stream["play_ms"]) == ("URL", "http://evil.example.com/", 1500)
+    packet = rows(case, "media_packets")[1]
+    assert (stream["stream_number"], stream["packet"]) == (3, 1)
+    assert (stream["frame"], stream["ts"]) == (packet["frame"], packet["ts"])
+    assert header["frame"] == min(o["frame"] for o in rows(case, "provenance") if o["frame"])
+
+
+def test_a_picture_is_a_file_of_the_case_whatever_it_is_called(tmp_path):
+    hostile = extras.picture(3, "image/../../x", "../../etc/passwd", PNG)
+    case = case_of(tmp_path, [extras.attributes(("WM/Picture", hostile))])
+    (picture,) = rows(case, "pictures")
+    path = case.path / picture["path"]
+    assert path.parent.parent.parent == case.path
+    assert path.suffix == ".png"
+    assert path.read_bytes() == PNG
+    assert picture["sha256"] == hashlib.sha256(PNG).hexdigest()
+    assert picture["path"] in {o["path"] for o in case.manifest["outputs"]}
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_an_encrypted_medium_says_so(tmp_path, protected):
+    extra = [extras.content_encryption("DRM", "key-1", "http://licence.example.com/")] if protected else []
+    case = case_of(tmp_path, [extras.marker((3000, "one")), *extra])
+    medium = rows(case, "media")[0]
+    assert medium["encrypted"] is protected
+    assert any("encrypted, not playable" in note for note in medium["notes"]) is protected
+    assert [p["licence_url"] for p in rows(case, "protections")] == [
+        "http://licence.example.com/"
+    ] * protected
+    assert [(m["description"], m["play_ms"]) for m in rows(case, "markers")] == [("one", 0)]
