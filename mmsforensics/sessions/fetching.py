@@ -52,6 +52,7 @@ goes on somewhere inside, and may do so at any time."""
 _MEDIA_TYPE = re.compile(
     r"(?:video|audio|application)/(?:x-ms-(?:asf|wm[av]?|asx)|vnd\.ms-asf)\b", re.IGNORECASE
 )
+_FROM_START = re.compile(r"bytes\s*=\s*0+\s*-", re.IGNORECASE)
 _EXTENSION = re.compile(r"\.(?:asf|wmv|wma|wm|dvr-ms)(?:[?#]|$)", re.IGNORECASE)
 
 Claim = Callable[["Story | None"], "Story"]
@@ -330,6 +331,13 @@ class Fetches:
         self._keep(key, file)
         file.claim(claim)
         return Fetch(file, None)
+
+    def story(self, key: Key, asked: str, ts: int) -> Story | None:
+        """The session that a request goes on with, by its header Range; None if with none known."""
+        known = self._open.get(key)
+        if not asked or known is None or (_FROM_START.match(asked) and known.left(ts)):
+            return None
+        return known.story
 
     def _coded(self, coding: str, name: str, first: Body, claim: Claim) -> Fetch | None:
         """A response that must be decoded; it is never resumed, since ranges are those of the coded bytes."""

@@ -4,8 +4,9 @@ Rules of this file:
 
 * an exchange becomes part of a session when its request or its body shows Windows Media; any other
   exchange on the connection leaves no trace in the case;
-* which session that is, `joining.py` decides;
-* a refusal fails the session only where it refuses media: not a log, nor a keep-alive;
+* which session that is, `joining.py` decides; of a file that comes in several responses, `fetching.py`;
+* a refusal fails the session only where it refuses media: not a log, nor a keep-alive; the same goes for
+  a response that sends the player elsewhere, which is recorded in any case;
 * a Stop has stopped once the server answers it: what it had sent before is on the wire till then.
 """
 
@@ -35,7 +36,7 @@ from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import MiddleOfDownload
-from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches
+from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches, Key
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.push import setup_details
@@ -283,7 +284,8 @@ class HttpSessions:
         if exchange.pushes:
             self._attribute(exchange, "push")
         elif exchange.shows_player():
-            self._attribute(exchange, "mmsh")
+            known = self._fetches.story(self._key(exchange), message.header("range"), message.at.ts)
+            self._attribute(exchange, "mmsh" if known is None else "http", known)
 
     def _response(self, message: Response) -> None:
         exchange = self._exchange(message.number)
@@ -502,15 +504,19 @@ class HttpSessions:
 
     def _fetch(self, exchange: Exchange, first: Body) -> Fetch | None:
         """The file of which a body is all or a part, if it is one of Windows Media."""
-        url = exchange_url(exchange, self._server, "http")
         return self._fetches.begin(
-            (self._client.address, self._server.address, self._server.port, url),
+            self._key(exchange),
             exchange.target,
             exchange.response,
             first,
             lambda story: self._attribute(exchange, "http", story),
             resumes=exchange.request is not None and bool(exchange.request.header("range")),
         )
+
+    def _key(self, exchange: Exchange) -> Key:
+        """What tells the file that a request means from others."""
+        url = exchange_url(exchange, self._server, "http")
+        return (self._client.address, self._server.address, self._server.port, url)
 
     def _middle(self, exchange: Exchange, message: Body) -> None:
         if exchange.middle is None:

@@ -132,6 +132,19 @@ def test_a_player_s_download_is_no_stream(body, fetched):
     assert session["url"] == "http://www.example.com/film.wmv"
 
 
+@pytest.mark.parametrize("pause", [0.001, 2, 3600])
+def test_a_player_s_download_that_goes_on_elsewhere_is_one_session(body, fetched, pause):
+    """The request shows the player before the response shows the file."""
+
+    def by_player(asked):
+        return asked.replace(b"wget/1.20", b"NSPlayer/12.0.7601.17514")
+
+    first = connection(by_player(request("/film.wmv")), whole(body, cut=50_000))
+    asked = by_player(request("/film.wmv", ranges="49000-"))
+    case = fetched(first, connection(asked, part(body, 49_000, len(body)), port=40002, at=pause))
+    the_file(case, body)
+
+
 def coded(data):
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(data)
     return head + data
