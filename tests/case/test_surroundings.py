@@ -152,6 +152,18 @@ def test_a_response_that_sends_the_player_to_a_stream(song, analyzed):
     assert (row["kind"], row["session_id"]) == ("http 302", session["session_id"])
 
 
+@pytest.mark.parametrize("show", [False, True])
+def test_passwords_in_addresses_are_masked(song, tmp_path, show):
+    body = ASX.replace(b"mms://", b"mms://anna:hunter2@")
+    frames = sorted(page(body) + mmst(song, at=2), key=lambda f: f[1])
+    path = write_pcap(tmp_path / "a.pcap", frames)
+    case = mmsforensics.analyze([path], out=tmp_path / "case", show_secrets=show)
+    first, _ = rows(case, "redirectors")
+    password = "hunter2" if show else "********"
+    assert first["href"] == first["target"] == f"mms://anna:{password}@media.example.com/song.wma"
+    assert first["session_id"] == "c001-s0001"
+
+
 def test_redirectors_given_as_files(song, analyzed, tmp_path):
     (tmp_path / "saved.asx").write_bytes(ASX)
     (tmp_path / "ref.asf").write_bytes(b"[Reference]\r\nRef1=http://elsewhere.example.com/x\r\n")
@@ -208,7 +220,7 @@ def test_a_scan_is_no_viewing(analyzed):
 WATCHED = st.builds(
     Watched,
     session_id=st.uuids().map(str),
-    transport=st.sampled_from(["mmst", "mmsh", "rtsp", "carved"]),
+    transport=st.sampled_from(["mmst", "mmsh", "rtsp", "carved", "msb"]),
     client_ip=st.sampled_from([b"\1\2\3\4", b"\1\2\3\5"]),
     server_ip=st.just(b"\1\2\3\6"),
     server_port=st.just(80),
@@ -228,7 +240,7 @@ WATCHED = st.builds(
 def test_every_session_that_is_a_viewing_s_stands_in_one(sessions):
     viewings = group(sessions, [], {})
     told = [s.session_id for v in viewings for s in v.sessions]
-    assert sorted(told) == sorted(s.session_id for s in sessions if s.transport != "carved")
+    assert sorted(told) == sorted(s.session_id for s in sessions if s.transport not in ("carved", "msb"))
     for viewing in viewings:
         assert len({s.client_ip for s in viewing.sessions}) == 1
         assert [s.start_ts for s in viewing.sessions] == sorted(s.start_ts for s in viewing.sessions)
