@@ -25,6 +25,7 @@ from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.server_logs import write_server_logs
 from mmsforensics.case.stations import given_stations
 from mmsforensics.case.store import TableStore, encodable
+from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.world import World
 from mmsforensics.case.writing import Spools, Writers
 from mmsforensics.evidence import Problem, hash_file
@@ -63,13 +64,18 @@ def build(
     copies = Copies() if merge else None
     with Writers() as writers, Spools() as spools:
         try:
-            stations = given_stations(intake.documents(), store, book)
+            documents = intake.documents()
+            stations = given_stations(documents, store, book)
+            surroundings = Surroundings(store, book)
+            surroundings.given(documents)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
             place = MediaPlace(work, spool, store, book, writers, spools, MediaRows(store))
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
-                recorder = CaseRecorder(place, lending, delivery, copies, logs, show_secrets=show_secrets)
+                recorder = CaseRecorder(
+                    place, lending, delivery, copies, surroundings, logs, show_secrets=show_secrets
+                )
                 world = World(recorder, book.stitched, book.count, policy, stations)
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
@@ -82,6 +88,7 @@ def build(
             write_server_logs(intake, store, book.capture_ids, logs.sessions, show_secrets=show_secrets)
             if copies is not None:
                 merge_copies(copies, place)
+            surroundings.finish()
             words = delivery.words(lending.media)
             lending.finish()
             place.rows.flush(partial(_client_word, words))

@@ -145,7 +145,7 @@ def _rebuilt(
     said = f"rebuilt from frames: {from_frames:,} bytes"
     said += f", and {padding:,} of padding" if padding else ""
     said += f"; {computed:,} bytes computed again from parity" if computed else ""
-    return said + (f"; {other:,} bytes of repairs and index have no frame" if other else "")
+    return said + (f"; {other:,} bytes of repairs, index and decoding have no frame" if other else "")
 
 
 def _given_by_parity(part: bytes, packets: Sequence[bytes], begin: int) -> int:

@@ -19,8 +19,10 @@ from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
 from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable
+from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.traffic import Traffic
 from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
+from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.secrets import MASK, masked_details, masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -35,10 +37,12 @@ class CaseRecorder:
         lending: Lending,
         delivery: Delivery,
         copies: Copies | None,
+        surroundings: Surroundings,
         logs: ClientLogs,
         *,
         show_secrets: bool = False,
     ) -> None:
+        self._surroundings = surroundings
         self._show_secrets = show_secrets
         self._logs = logs
         self._lending = lending
@@ -85,6 +89,7 @@ class CaseRecorder:
         session_ids = [self._ids[n] for n in sessions]
         self._traffic.flow(summary, session_ids, protocol, client)
         self._delivery.flow(summary, session_ids, receiver)
+        self._surroundings.flow(summary, session_ids)
 
     def finish(self) -> None:
         """Write what waits for the end: every session and flow is known now."""
@@ -146,6 +151,11 @@ class CaseRecorder:
             table, {**told, "session_id": session_id, "capture_id": capture_id, "frame": local}
         )
 
+    def redirection(self, redirection: Redirection) -> None:
+        """Record that somebody was sent elsewhere."""
+        carrier = self._ids[redirection.session] if redirection.session is not None else None
+        self._surroundings.redirection(carrier, redirection)
+
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that belong to no session."""
         self._book.count("unclaimed_datagrams", frames)
@@ -157,6 +167,7 @@ class CaseRecorder:
         capture_id, frame = self._book.one(summary.first_frame)
         self._logs.sessions.append(_facts(self._ids[summary.number], summary))
         self._lending.session(self._ids[summary.number], summary)
+        self._surroundings.session(self._ids[summary.number], summary)
         self._store.append_row(
             "sessions",
             {

@@ -25,6 +25,7 @@ from mmsforensics.sessions import (
     RestoredPacket,
     SessionSummary,
 )
+from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -100,6 +101,9 @@ class _Found:
         """See `Recorder`."""
 
     def row(self, table: str, session: int | None, frame: int, values: Mapping[str, object]) -> None:
+        """See `Recorder`."""
+
+    def redirection(self, redirection: Redirection) -> None:
         """See `Recorder`."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:

@@ -237,6 +237,35 @@ def sessions(case: Path, as_json: bool) -> None:
 
 @main.command()
 @CASE
+@JSON
+def viewings(case: Path, as_json: bool) -> None:
+    """List the viewings: what was tried, what failed and why, what played, what led there."""
+    rows = _rows(_open(case), "viewings")
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        "Viewings",
+        ["viewing", "start", "client", "content", "tried", "played by", "packets", "failed", "redirector"],
+        [
+            [
+                r["viewing_id"],
+                _time(r["first_ts"]),
+                r["client_ip"],
+                r["content"] or "unknown",
+                " ".join(cast("list[str]", r["transports"])),
+                r["transport"] or "nothing",
+                f"{r['packets_received']:,}",
+                "; ".join(cast("list[str]", r["failures"])) or "-",
+                r["redirector_url"] or r["redirector_capture_id"] or "-",
+            ]
+            for r in rows
+        ],
+    )
+
+
+@main.command()
+@CASE
 @click.option("--session", "-s", help="Only this session.")
 @JSON
 def timeline(case: Path, session: str | None, as_json: bool) -> None:

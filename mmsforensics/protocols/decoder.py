@@ -10,7 +10,9 @@ from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import Direction, Message
 from mmsforensics.protocols.mms import MmsStreamDecoder
 from mmsforensics.protocols.msbd import MsbdDecoder
+from mmsforensics.protocols.raw import RawDecoder
 from mmsforensics.protocols.rtsp import RtspDecoder
+from mmsforensics.protocols.smb import SmbDecoder
 from mmsforensics.streams import Conflict, Gap, Run
 
 Ending = Literal["fin", "reset", "capture ended"]
@@ -71,6 +73,8 @@ DECODERS: dict[Spoken, Callable[..., Decoder]] = {
     Spoken.HTTP: HttpDecoder,
     Spoken.MSBD: MsbdDecoder,
     Spoken.RTSP: RtspDecoder,
+    Spoken.SMB: SmbDecoder,
+    Spoken.RAW: RawDecoder,
 }
 """How the decoder of a protocol is made: ``(*, client_from_start, server_from_start)``, whether the SYN of
 that direction was captured."""

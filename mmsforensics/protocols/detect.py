@@ -27,6 +27,9 @@ class Protocol(Enum):
     MSB = "msb"
     MSBD = "msbd"
     RTSP = "rtsp"
+    SMB = "smb"
+    RAW = "raw"
+    """None that is known, with an ASF file in it."""
 
 
 def detect(first: bytes) -> Protocol | None:
@@ -56,6 +59,13 @@ def _holds_rtsp(first: bytes) -> bool:
     if b"RTSP/" not in first:
         return False
     return RTSP_MESSAGE.search(first) is not None or _RTSP_ANYWHERE.search(first) is not None
+
+
+def begins(first: bytes) -> bool:
+    """Whether a message of MMS, HTTP, RTSP or MS-MSBD stands at the very beginning of the bytes."""
+    if first[4:8] == MMS_SESSION_ID or first.startswith(MSBD_BASE):
+        return True
+    return any(message.match(first) for message in (HTTP_RESPONSE, HTTP_REQUEST, RTSP_MESSAGE))
 
 
 def _has_msbd_base(first: bytes) -> bool:

@@ -315,6 +315,8 @@ class HttpDecoder:
             tunnel = method == "CONNECT" and message.status < 300
             if method == "HEAD" or message.status in (204, 304) or message.status < 200 or tunnel:
                 return
+            if message.status == 206:  # a part of a file, which may begin with any bytes
+                side.sniffed = "plain"
         if "chunked" in coding:
             side.state = "chunk head"
         elif length.isascii() and length.isdigit() and len(length) < 19:

@@ -232,6 +232,26 @@ class RtcpPacket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileBytes:
+    """A stretch of a file that a file server sends or takes."""
+
+    at: At
+    file: bytes
+    """Which file, as the protocol tells files of a connection apart."""
+    name: str
+    """Its name, empty when it was not captured."""
+    total: int | None
+    """Its size when it was opened; None when that was not captured."""
+    offset: int
+    """In the file."""
+    left: int
+    """Bytes of the read or write that are still to come."""
+    data: NDArray[np.uint8]
+    pieces: NDArray[np.void]
+    """Dtype `PIECE`, in the coordinates of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WmspPacket:
     """A packet of MS-WMSP that carries no Data packet: $C, $E, $P, $T; of MS-WMHTTP also $F."""
 
@@ -329,6 +349,7 @@ Message = (
     | Response
     | Body
     | BodyEnd
+    | FileBytes
     | WmspPacket
     | MsbPackets
     | MsbBeacon

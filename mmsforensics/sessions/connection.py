@@ -21,10 +21,12 @@ from mmsforensics.protocols import (
     find_interleaved,
     find_pushed,
 )
-from mmsforensics.protocols.detect import says_request
+from mmsforensics.protocols.detect import begins, says_request
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.msbd import said_by_client
+from mmsforensics.protocols.raw import holds_file
 from mmsforensics.protocols.rtsp import says_client
+from mmsforensics.protocols.smb import says_smb, smb_request
 from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
 from mmsforensics.streams.flows import Endpoint, FlowPackets
 
@@ -167,18 +169,22 @@ class Connection:
         """Choose the protocol and tell client from server. Returns whether that was possible."""
         over = final or self._over()
         first = [self._first_bytes(side) for side in (0, 1)]
-        found = [detect(part) for part in first]
-        protocol = found[0] or found[1]
-        if protocol is not None:
-            self._client = self._client_side(protocol, first)
-        elif over or max(len(part) for part in first) >= RECOGNITION_LIMIT:
-            protocol = self._by_structure()
+        found = [self._spoken(side, first) for side in (0, 1)]
+        protocol = found[0] or found[1] or self._file_transfer(first)
+        structure = None
+        if protocol is None and (over or max(len(part) for part in first) >= RECOGNITION_LIMIT):
+            structure = self._by_structure()
+            protocol = structure or self._file_transfer(first, sure=True)
             self.hopeless = protocol is None
             if self.hopeless:
                 for held in self._held:
                     held.clear()
         if protocol is None:
             return False
+        if protocol is Protocol.RAW:
+            self._client = 0 if holds_file(first[1]) else 1  # the server is who sends the file
+        elif structure is None:
+            self._client = self._client_side(protocol, first)
         self.protocol = protocol
         # Inside a connection whose SYN was not captured the framing has to be found first.
         self._decoder = DECODERS[protocol](
@@ -186,6 +192,32 @@ class Connection:
             server_from_start=self._streams[1 - self._client].saw_start,
         )
         return True
+
+    def _spoken(self, side: int, first: list[bytes]) -> Protocol | None:
+        """What a direction speaks.
+
+        Where its beginning was captured and is nothing that is known, as behind what a proxy asks, the other
+        side must speak the same: in a capture that is transferred there are messages, too.
+        """
+        protocol = detect(first[side])
+        known = self._streams[side].saw_start and not isinstance(next(iter(self._held[side]), None), Gap)
+        sure = not known or begins(first[side])
+        if sure or protocol is None or detect(first[1 - side]) is protocol:
+            return protocol
+        return None
+
+    def _file_transfer(self, first: list[bytes], *, sure: bool = False) -> Protocol | None:
+        """Whether a file of Windows Media is carried by a protocol that is not one of its own.
+
+        Of a connection whose beginning was not captured that is believed only when `sure` says that its
+        structure is that of no other protocol.
+        """
+        if any(says_smb(part) for part in first):
+            return Protocol.SMB
+        for side, part in enumerate(first):
+            if (sure or self._streams[side].saw_start) and holds_file(part):
+                return Protocol.RAW
+        return None
 
     def _over(self) -> bool:
         """Whether a connection without its SYN ends unrecognised. What waits behind holes is then taken."""
@@ -242,6 +274,8 @@ class Connection:
 def _said_by_client(protocol: Protocol, first: bytes) -> bool | None:
     if protocol is Protocol.HTTP:
         return says_request(first)
+    if protocol is Protocol.SMB:
+        return smb_request(first)
     if protocol is Protocol.MSBD:
         return said_by_client(first)
     if protocol is Protocol.RTSP:

@@ -40,6 +40,8 @@ class Document:
     """Zero bytes do not stand for what was not captured: a hole ends the document."""
     whole: bool
     """Whether the framing says that this is all of it, and no byte is missing."""
+    tunnel: str = ""
+    """Host and port of the CONNECT through which the exchange went."""
 
 
 class DocumentBody:

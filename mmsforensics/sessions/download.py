@@ -17,9 +17,17 @@ from mmsforensics.asf.salvaged import MAX_PACKET
 from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION, StreamBuffer
+from mmsforensics.sessions.assembly import Ranges, length_within
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
 from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
-from mmsforensics.sessions.medium import MEDIA_PACKET, MediumBlock, media_rows, origins, salvaged_block
+from mmsforensics.sessions.medium import (
+    MEDIA_PACKET,
+    MediumBlock,
+    Origin,
+    media_rows,
+    origins,
+    salvaged_block,
+)
 from mmsforensics.sessions.model import MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.verdict import REASONS, Reason, hole_reasons, hurt_reasons, verdict
 from mmsforensics.streams import spans
@@ -28,7 +36,17 @@ from mmsforensics.streams import spans
 class Download:
     """One HTTP body that begins with an ASF Header Object."""
 
-    def __init__(self, recorder: Recorder, session: int, name: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        session: int,
+        name: str,
+        announced: Ranges | None = None,
+        *,
+        decoded: bool = False,
+    ) -> None:
+        self._announced = announced
+        self._decoded = decoded  # whether no frame holds its bytes
         self._recorder = recorder
         self._session = session
         self._name = name
@@ -54,8 +72,7 @@ class Download:
     def body(self, message: Body) -> None:
         """Take a stretch of the body."""
         if message.offset > self._next:
-            self._holes += message.offset - self._next
-            self._hole_list.append((message.at.frame, message.offset - self._next))
+            self._hole(message.at.frame, message.offset)
             self._hurt(len(self._buffer.data))
             self._buffer.clear(message.offset)
         self._next = message.offset + len(message.data)
@@ -63,11 +80,24 @@ class Download:
         self._take()
         self._buffer.settle()
 
-    def end(self, message: BodyEnd) -> None:
-        """Take the end of the body."""
+    def _hole(self, frame: int, end: int) -> None:
+        """Take note of a hole up to `end`; what was never announced was not lost in the capture."""
+        length = end - self._next
+        self._holes += length
+        if self._announced is not None:
+            length = length_within(self._announced, self._next, end)
+        if length:
+            self._hole_list.append((frame, length))
+
+    @property
+    def holes(self) -> int:
+        """Bytes that are missing before the last one seen."""
+        return self._holes
+
+    def end(self, message: BodyEnd, more: tuple[Reason, ...] = ()) -> None:
+        """Take the end of the body; `more` are reasons for the verdict that the body does not show."""
         if message.length > self._next:
-            self._holes += message.length - self._next
-            self._hole_list.append((message.at.frame, message.length - self._next))
+            self._hole(message.at.frame, message.length)
         if self._writer is None:
             return
         if not self._holes:
@@ -85,7 +115,7 @@ class Download:
                 complete=whole,
                 ended=message.ended,
                 verdict=verdict(packets=self.packets, missing=missing, complete=whole, bounded=bounded),
-                reasons=tuple(self._reasons(message, missing, int(loss["hurt"].sum()))),
+                reasons=(*self._reasons(message, missing, int(loss["hurt"].sum())), *more),
                 loss=loss,
             )
         )
@@ -219,7 +249,7 @@ class Download:
         parsed = walk_packets(data, size)
         rows["send_time_ms"], rows["duration_ms"] = parsed["send_time_ms"], parsed["duration_ms"]
         rows["sound"] = parsed["ok"]
-        where = origins(start + buffer.offset, lengths, size, self._file_size, buffer.pieces)
+        where = self._origins(start + buffer.offset, lengths, size)
         self._writer.write(MediumBlock(data, rows, where))
         self._file_size += len(data)
         self.packets += n
@@ -243,17 +273,19 @@ class Download:
             )
         self._next_number = number
 
+    def _origins(self, start: NDArray[np.int64], lengths: NDArray[np.int64], stride: int) -> NDArray[np.void]:
+        """Where stretches of the buffer's stream come from, laid at the end of the file."""
+        where = origins(start, lengths, stride, self._file_size, self._buffer.pieces)
+        if self._decoded:
+            where["frame"], where["frame_offset"], where["kind"] = 0, 0, Origin.DECODED
+        return where
+
     def _raw(self, n: int) -> None:
         if n == 0 or self._writer is None:
             return
         data = self._buffer.data[:n]
-        where = origins(
-            np.array([self._buffer.offset], dtype=np.int64),
-            np.array([n], dtype=np.int64),
-            n,
-            self._file_size,
-            self._buffer.pieces,
-        )
+        start = np.array([self._buffer.offset], dtype=np.int64)
+        where = self._origins(start, np.array([n], dtype=np.int64), n)
         self._writer.write(MediumBlock(data, np.empty(0, dtype=MEDIA_PACKET), where))
         self._file_size += n
         self._buffer.consume(n)

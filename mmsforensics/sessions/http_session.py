@@ -4,8 +4,9 @@ Rules of this file:
 
 * an exchange becomes part of a session when its request or its body shows Windows Media; any other
   exchange on the connection leaves no trace in the case;
-* which session that is, `joining.py` decides;
-* a refusal fails the session only where it refuses media: not a log, nor a keep-alive;
+* which session that is, `joining.py` decides; of a file that comes in several responses, `fetching.py`;
+* a refusal fails the session only where it refuses media: not a log, nor a keep-alive; the same goes for
+  a response that sends the player elsewhere, which is recorded in any case;
 * a Stop has stopped once the server answers it: what it had sent before is on the wire till then.
 """
 
@@ -34,10 +35,12 @@ from mmsforensics.protocols import (
 from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
 from mmsforensics.sessions.documents import Document, DocumentBody
-from mmsforensics.sessions.download import Download, MiddleOfDownload
+from mmsforensics.sessions.download import MiddleOfDownload
+from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches, Key
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
 from mmsforensics.sessions.mms_session import ip_text, part_of
 from mmsforensics.sessions.push import setup_details
+from mmsforensics.sessions.redirections import Redirection, moved
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.wmsp_telling import (
     CHALLENGED,
@@ -72,6 +75,7 @@ STARTING = frozenset(("Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
 
 FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
 ReadDocument = Callable[[Document], None]
+Redirect = Callable[[Redirection], None]
 
 
 class Exchange:
@@ -79,7 +83,7 @@ class Exchange:
 
     __slots__ = (
         "at_once",
-        "download",
+        "fetch",
         "header_at",
         "kind",
         "metadata",
@@ -102,7 +106,7 @@ class Exchange:
         self.at_once = 0  # packets with the B bit
         self.response: Response | None = None
         self.story: Story | None = None
-        self.download: Download | None = None
+        self.fetch: Fetch | None = None
         self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
         self.tunnel = ""  # host and port of the CONNECT through which it goes
@@ -157,17 +161,27 @@ class Exchange:
 
 def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
     """The URL that a request means."""
-    target = exchange.target
+    return request_url(exchange.request, server, scheme, exchange.tunnel)
+
+
+def document_url(document: Document) -> str:
+    """The URL of the request that a document belongs to."""
+    return request_url(document.request, document.server, "http", document.tunnel)
+
+
+def request_url(request: Request | None, server: Endpoint, scheme: str, tunnel: str) -> str:
+    """The URL that a request means, behind a `tunnel` perhaps; of one that was not captured, the server's."""
+    target = request.target if request else ""
     if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
         try:
             parts = urlsplit(target)
         except ValueError:  # brackets that hold no address
             return f"{scheme}:{target.partition(':')[2]}"
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
-    if exchange.connects:
+    if request is not None and request.method == "CONNECT":
         return f"{scheme}://{target}/"
-    host = exchange.request.header("host") if exchange.request else ""
-    through, _, port = exchange.tunnel.rpartition(":")
+    host = request.header("host") if request else ""
+    through, _, port = tunnel.rpartition(":")
     port = port if through else str(server.port)
     if not host:
         host = ip_text(server.address)
@@ -181,13 +195,24 @@ class HttpSessions:
     """Reads the messages of one HTTP connection."""
 
     def __init__(
-        self, client: Endpoint, server: Endpoint, first_frame: int, find: FindStory, read: ReadDocument
+        self,
+        client: Endpoint,
+        server: Endpoint,
+        first_frame: int,
+        find: FindStory,
+        read: ReadDocument,
+        redirect: Redirect,
+        fetches: Fetches,
+        carries: Callable[[Story], None],
     ) -> None:
         self._client = client
         self._server = server
         self._first_frame = first_frame
         self._find = find
         self._read = read
+        self._redirect = redirect
+        self._fetches = fetches
+        self._carries = carries
         self._bodies: dict[str, DocumentBody] = {}  # by direction: the document that comes in
         self._exchanges: dict[int, Exchange] = {}
         self._current: Exchange | None = None
@@ -259,7 +284,8 @@ class HttpSessions:
         if exchange.pushes:
             self._attribute(exchange, "push")
         elif exchange.shows_player():
-            self._attribute(exchange, "mmsh")
+            known = self._fetches.story(self._key(exchange), message.header("range"), message.at.ts)
+            self._attribute(exchange, "mmsh" if known is None else "http", known)
 
     def _response(self, message: Response) -> None:
         exchange = self._exchange(message.number)
@@ -269,10 +295,13 @@ class HttpSessions:
             self._tunnel = exchange
         elif exchange.connects and exchange.shows_player():
             self._attribute(exchange, "mmsh")
-        story = exchange.story
-        if story is None:
-            return
-        self._tell_exchange(exchange)
+        if exchange.story is not None:
+            self._tell_exchange(exchange)
+            self._answered(exchange, exchange.story, message)
+        self._moved(exchange, message)
+
+    def _answered(self, exchange: Exchange, story: Story, message: Response) -> None:
+        """Take what a response means for its session."""
         if message.status >= 300 and (exchange.kind in STARTING or exchange.connects):
             self._refused(story, message)
         elif exchange.kind == "Stop" and message.status < 300 and exchange.request is not None:
@@ -295,13 +324,35 @@ class HttpSessions:
         if story.challenged:
             story.tell("HttpChallenge", message.at, challenge_details(message))
 
-    def _attribute(self, exchange: Exchange, transport: str) -> Story:
+    def _moved(self, exchange: Exchange, message: Response) -> None:
+        """Take note of a response that sends the client elsewhere."""
+        url = exchange_url(exchange, self._server, "http")
+        found = moved(message.status, message.header("location"), url)
+        if found is None:
+            return
+        self._redirect(
+            Redirection(
+                session=exchange.story.number if exchange.story is not None else None,
+                frame=message.at.frame,
+                ts=message.at.ts,
+                client_ip=self._client.address,
+                server_ip=self._server.address,
+                url=url,
+                redirector=found,
+                whole=True,
+            )
+        )
+
+    def _attribute(self, exchange: Exchange, transport: str, story: Story | None = None) -> Story:
         """Make the exchange part of a session, and the transport what its body shows it to be."""
         if exchange.story is None:
-            story = self._find(exchange, self._client, self._server, self._first_frame)
+            if story is None:
+                story = self._find(exchange, self._client, self._server, self._first_frame)
+            story.connections.add(self._first_frame)
             exchange.story = story
             if story not in self.stories:
                 self.stories.append(story)
+                self._carries(story)  # it may be known only when the connection is over
             if self._tunnel is not None and self._tunnel.story is None:
                 self._tunnel.story = story
                 self._tell_exchange(self._tunnel)
@@ -310,7 +361,8 @@ class HttpSessions:
                 story.anomaly(anomaly)
             exchange.unheard.clear()
         story = exchange.story
-        if exchange.target != "*" and (transport != "http" or not story.transport):
+        plain = transport == "http" and not story.received and story.medium is None  # a player's download
+        if exchange.target != "*" and (transport != "http" or not story.transport or plain):
             story.transport = transport
             story.media_side = "client" if transport == "push" else "server"
             scheme = "mmsh" if transport == "mmsh" else "http"
@@ -444,19 +496,27 @@ class HttpSessions:
         if message.number < 0:
             self._middle(exchange, message)
             return
-        if message.offset == 0 and message.data[:16].tobytes() == ASF_HEADER_GUID:
-            story = self._attribute(exchange, "http")
-            exchange.download = Download(story.recorder, story.number, exchange.target)
-        if exchange.download is None or exchange.story is None:
-            return
-        before = exchange.download.packets, exchange.download.bytes
-        exchange.download.body(message)
-        story = exchange.story
-        packets = exchange.download.packets - before[0]
-        story.received += packets
-        story.media_bytes += exchange.download.bytes - before[1]
-        story.saw(message.at)
-        story.advance("Media")
+        partial = exchange.response is not None and exchange.response.status == PARTIAL_CONTENT
+        if exchange.fetch is None and (message.offset == 0 or partial):
+            exchange.fetch = self._fetch(exchange, message)
+        if exchange.fetch is not None:
+            exchange.fetch.body(message)
+
+    def _fetch(self, exchange: Exchange, first: Body) -> Fetch | None:
+        """The file of which a body is all or a part, if it is one of Windows Media."""
+        return self._fetches.begin(
+            self._key(exchange),
+            exchange.target,
+            exchange.response,
+            first,
+            lambda story: self._attribute(exchange, "http", story),
+            resumes=exchange.request is not None and bool(exchange.request.header("range")),
+        )
+
+    def _key(self, exchange: Exchange) -> Key:
+        """What tells the file that a request means from others."""
+        url = exchange_url(exchange, self._server, "http")
+        return (self._client.address, self._server.address, self._server.port, url)
 
     def _middle(self, exchange: Exchange, message: Body) -> None:
         if exchange.middle is None:
@@ -469,14 +529,11 @@ class HttpSessions:
         if message.at.direction == "client" and not self._carrying("client").pushes:
             return
         exchange = self._carrying(message.at.direction)
+        if message.at.direction == "server" and exchange.fetch is not None:
+            exchange.fetch.end(message)
+            exchange.fetch = None
         if exchange.story is None:
             return
-        if exchange.download is not None:
-            exchange.download.end(message)
-            exchange.story.missing += exchange.download.missing
-            if message.ended:
-                exchange.story.advance("EndOfStream")
-            exchange.download = None
         details: dict[str, object] = {"length": message.length, "complete": message.complete}
         if message.at.direction == "server":
             self._over(exchange.story)
@@ -503,6 +560,7 @@ class HttpSessions:
                 story=exchange.story,
                 data=data,
                 whole=whole,
+                tunnel=exchange.tunnel,
             )
         )
 
@@ -524,4 +582,4 @@ class HttpSessions:
             self.ended = True
 
 
-__all__ = ["Exchange", "HttpSessions", "exchange_url"]
+__all__ = ["Exchange", "HttpSessions", "document_url", "exchange_url"]

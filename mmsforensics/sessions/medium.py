@@ -67,8 +67,8 @@ class Origin(IntEnum):
     RESTORED = 4
     """Computed from parity and the other packets of its cycle [MS-MSB 3.2.5.3]: the table `restored`."""
     DECODED = 5
-    """Of a header that came as text: in a document, which has other bytes; or in base64, then with the frame,
-    in which three bytes stand in four characters and the first of these is named."""
+    """What a content coding of HTTP stood for, or a header that came as text in a document: frames hold other
+    bytes. Or of base64, with the frame: three bytes stand in four characters, of which the first is named."""
 
 
 @dataclass(frozen=True, slots=True)

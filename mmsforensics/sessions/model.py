@@ -13,6 +13,7 @@ from mmsforensics.protocols.messages import Direction
 from mmsforensics.sessions.loss import LOSS
 from mmsforensics.sessions.medium import MediumBlock
 from mmsforensics.sessions.msb_order import RestoredPacket
+from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
 from mmsforensics.streams.flows import Endpoint
@@ -133,6 +134,9 @@ class Recorder(Protocol):
 
         The columns ``session_id``, ``capture_id`` and ``frame`` are filled from the numbers given.
         """
+
+    def redirection(self, redirection: Redirection) -> None:
+        """Record that somebody was sent elsewhere; where that led is known when the sessions are."""
 
     def unclaimed(self, frames: NDArray[np.integer]) -> None:
         """Count datagrams that look like MMS data and belong to no session seen."""

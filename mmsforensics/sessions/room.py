@@ -28,14 +28,17 @@ from mmsforensics.protocols import (
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
+from mmsforensics.sessions.carving import CarvedFiles, CarvedStream
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
-from mmsforensics.sessions.http_session import HttpSessions
+from mmsforensics.sessions.fetching import Fetches
+from mmsforensics.sessions.http_session import HttpSessions, document_url
 from mmsforensics.sessions.joining import HttpJoining
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.order import Heard, cut_at_commands
+from mmsforensics.sessions.redirections import redirection_of
 from mmsforensics.sessions.rtsp_room import RtspRoom, in_order
 from mmsforensics.sessions.rtsp_session import RtspSession
 from mmsforensics.sessions.stations import Station, Stations, is_multicast
@@ -94,6 +97,7 @@ class SessionRoom:
         self._steady = Steady()
         self._given_up: list[int] = []
         self._stories: list[Story] = []
+        self._fetches = Fetches()
         self._joining = HttpJoining(self._new_story)
         self._rtsp = RtspRoom(self._new_story, self._carries)
         self._udp_decoders: dict[int, DatagramDecoder] = {}
@@ -156,6 +160,7 @@ class SessionRoom:
             _add(heard, uid, connection.finish())
         self._dispatch(heard)
         self._adopt()
+        self._fetches.finish()
         self._stations.finish()
         self._rtsp.finish()
         for uid, client in self._rtsp.seen_as.items():
@@ -174,11 +179,10 @@ class SessionRoom:
         uid = watch.flow.uid
         protocol, client = self._seen_as.get(uid, ("unknown", None))
         stories = self._carried.get(uid, [])
-        receiver = client
-        if client is not None and any(s.media_side == "client" for s in stories):
-            receiver = watch.flow.b if client == watch.flow.a else watch.flow.a
         for story in stories:
-            story.delivered(_client_word(summary, receiver))
+            story.delivered(_client_word(summary, _receiver(story, watch.flow, client)))
+        receivers = {_receiver(story, watch.flow, client) for story in stories} or {client}
+        receiver = receivers.pop() if len(receivers) == 1 else None  # a file server's may go both ways
         self._recorder.flow(summary, [s.number for s in stories], protocol, client, receiver)
 
     def _carries(self, uid: int, story: Story) -> None:
@@ -266,7 +270,20 @@ class SessionRoom:
             return MsbdSession(self._new_story(client, server, first_frame), self._stations.announce)
         if connection.protocol is Protocol.RTSP:
             return self._rtsp.session(uid, client, server, first_frame, self._document)
-        return HttpSessions(client, server, first_frame, self._joining.find, self._document)
+        if connection.protocol is Protocol.RAW:
+            return CarvedStream(client, server, first_frame, self._new_story)
+        if connection.protocol is Protocol.SMB:
+            return CarvedFiles(client, server, first_frame, self._new_story)
+        return HttpSessions(
+            client,
+            server,
+            first_frame,
+            self._joining.find,
+            self._document,
+            self._recorder.redirection,
+            self._fetches,
+            lambda story: self._carries(uid, story),
+        )
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
         session = self._mms[uid] = MmsSession(story)
@@ -277,6 +294,11 @@ class SessionRoom:
         """Read a text that travelled beside media."""
         self._witness.read(document)
         self._stations.document(document)
+        redirection = redirection_of(document, document_url(document))
+        if redirection is not None:
+            self._recorder.redirection(redirection)
+            if document.story is not None:
+                document.story.advance("Redirect")
 
     def _new_story(self, client: Endpoint, server: Endpoint, first_frame: int) -> Story:
         story = Story(self._recorder, len(self._stories) + 1, client, server, first_frame)
@@ -391,6 +413,15 @@ class SessionRoom:
         for uid in [u for u, c in self._connections.items() if c.ended]:
             self._forget(uid)
             self._readers.pop(uid, None)
+
+
+def _receiver(story: Story, flow: Flow, client: Endpoint | None) -> Endpoint | None:
+    """Which end of a flow gets a session's media; who got a file that was carved may be the server."""
+    ends = (flow.a, flow.b)
+    client = story.client if story.client in ends else client
+    if client is None or story.media_side == "server":
+        return client
+    return flow.b if client == flow.a else flow.a
 
 
 def _client_word(summary: FlowSummary, client: Endpoint | None) -> tuple[int, int] | None:

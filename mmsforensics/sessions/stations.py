@@ -26,7 +26,7 @@ from mmsforensics.protocols import CutPacket, Malformed, Message, MsbBeacon, Msb
 from mmsforensics.protocols.msb import FORMAT_ID, LARGEST_STEP
 from mmsforensics.protocols.nsc import StationFile, is_station_file, parse
 from mmsforensics.sessions.documents import Document
-from mmsforensics.sessions.http_session import Exchange, exchange_url
+from mmsforensics.sessions.http_session import document_url
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder
@@ -178,9 +178,7 @@ class Stations:
         if not is_station_file(document.data):
             return
         file = parse(document.data)
-        exchange = Exchange()
-        exchange.request = document.request
-        url = exchange_url(exchange, document.server, "http")
+        url = document_url(document)
         session = document.story.number if document.story is not None else None
         self._recorder.row(
             "stations", session, document.at.frame, station_row(file, url=url, whole=document.whole)

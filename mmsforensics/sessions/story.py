@@ -379,6 +379,10 @@ class Story:
             medium.begin_play(sparse=True)
         return medium
 
+    def resumed(self) -> None:
+        """Take note that another connection goes on with what one has left off."""
+        self._closed_by.clear()
+
     def delivered(self, word: tuple[int, int] | None) -> None:
         """Take the client's word of one of the session's connections.
 

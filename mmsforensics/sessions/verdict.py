@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "reset": "the connection was reset before the server had said that it had sent everything",
     "capture ended": "the capture ends while media are sent",
     "body ended early": "the download ended before the length that was announced",
+    "not asked for": "bytes of the file are in no range that was seen to be sent",
     "next content": "another content began without a word that this one had been sent",
     "end not seen": "nothing says how the sending ended",
     "packets missing": "packets known to be missing",

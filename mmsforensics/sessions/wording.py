@@ -45,6 +45,8 @@ TEMPLATES: dict[str, str] = {
     "LastMediaPacket": "last media packet, number {location}; {packets} in all",
     "HttpRequest": "{request} {method} {target} by {agent}",
     "HttpResponse": "{status} {reason}, {content_type}, {server}",
+    "CarvedFile": "a file of Windows Media begins at byte {stream_offset} of the stream",
+    "RangesDiffer": "{differing} of {repeated} bytes that were sent again differ; the first ones were kept",
     "HttpBodyEnd": "body of {length} bytes ends, whole: {complete}",
     "HttpRedirect": "{status}: the client is sent to {location}",
     "HttpChallenge": "the {by} asks who the client is: {schemes}",

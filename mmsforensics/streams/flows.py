@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmsforensics.packets import PACKET, PacketBatch
 from mmsforensics.streams import tracking
 from mmsforensics.streams.gathering import Gathering
-from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, packed
+from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, by_first_bytes, packed
 
 FIRST_CAPACITY = 1 << 14
 LARGEST_CAPACITY = 1 << 17
@@ -133,12 +133,9 @@ class FlowTable:
         self._slots = np.full(FIRST_CAPACITY * 4, -1, dtype=np.int64)
         self._count = 0
         self._next_uid = 0
-        self._text, self._bounds = packed(SIGNATURES)
+        signatures, self._firsts = by_first_bytes(SIGNATURES)
+        self._text, self._bounds = packed(signatures)
         self._starts, self._start_bounds = packed(HTTP_STARTS)
-        self._firsts = np.zeros(256, dtype=np.bool_)
-        firsts = self._text[self._bounds[:-1]]
-        self._firsts[firsts] = True
-        self._firsts[np.frombuffer(firsts.tobytes().upper(), dtype=np.uint8)] = True
         self._known: dict[int, Flow] = {}
         self._pool: list[_Kept] = []
         self._pool_size = 0
@@ -181,7 +178,8 @@ class FlowTable:
     def finish(self) -> Iterator[FlowPackets]:
         """Yield the packets to decode that are left; no more come.
 
-        So are those kept of flows whose beginning was not captured and that are still undecided.
+        So are those kept of flows whose beginning was not captured and that are still undecided, and of those
+        on which nothing was said where a player asks for RTSP.
         """
         yield from self._gathered()
         self._gathering = Gathering(0)
@@ -190,7 +188,11 @@ class FlowTable:
         uids, flows = uids[index >= 0], self._flows[index[index >= 0]]
         middle = (flows["state"] == tracking.UNDECIDED) & ~flows["syn"].any(axis=1)
         middle &= flows["scanned"].max(axis=1, initial=0) >= tracking.LEAST_LOOK
-        for uid in uids[middle].tolist():
+        rtsp = (flows["a_port"] == tracking.RTSP_PORT) | (flows["b_port"] == tracking.RTSP_PORT)
+        silent = (
+            (flows["state"] == tracking.UNDECIDED) & flows["syn"].any(axis=1) & ~flows["seen"].any(axis=1)
+        )
+        for uid in uids[middle | (rtsp & silent)].tolist():
             self._known[uid] = self._describe(uid)
             yield from self._from_pool(uid)
 

@@ -25,6 +25,26 @@ SIGNATURES: tuple[bytes, ...] = (
     b"com.microsoft.wm.",  # Supported [MS-WMSP 2.2.1.6]
     b"cougar",  # Server [MS-WMSP 2.2.1.5]
     b"rtsp/1.0",  # every message of RTSP; whether it is one of Windows Media, the session tells
+    b"<asx",  # redirectors: ASX files, in UTF-16 too
+    b"<\0a\0s\0x\0",
+    b"[reference]",
+    b"[\0r\0e\0f\0e\0r\0e\0n\0c\0e\0",
+    b"x-ms-asf",  # their media types, and those of what they lead to
+    b"x-ms-asx",
+    b"x-ms-wax",
+    b"x-ms-wvx",
+    b"x-ms-wm",  # wmv, wma, wmx
+    b"vnd.ms-asf",
+    b"asx http/1.",  # requests for them
+    b"wax http/1.",
+    b"wvx http/1.",
+    b"asf http/1.",  # and for parts of files, which show nothing else
+    b"wmv http/1.",
+    b"wma http/1.",
+    b"asx\r\n",  # responses that lead to one, in their Location
+    b"wax\r\n",
+    b"wvx\r\n",
+    b"location: mms",
 )
 """Compared without regard to ASCII case."""
 
@@ -38,6 +58,27 @@ HTTP_STARTS: tuple[bytes, ...] = (
     b"http/1.",
 )
 """How the first bytes of an HTTP message look, in lower case."""
+
+
+def by_first_bytes(strings: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], NDArray[np.uint8]]:
+    """Put byte strings in order, and say which begin with which two bytes, ASCII case set aside.
+
+    Returns
+    -------
+    strings : tuple of bytes
+    firsts : ndarray of uint8, shape (65536, 2)
+        ``strings[firsts[b, 0] : firsts[b, 1]]`` begin with the two bytes that make the number b, big-endian;
+        (0, 0) where none does.
+    """
+    ordered = tuple(sorted(strings, key=bytes.lower))
+    firsts = np.zeros((1 << 16, 2), dtype=np.uint8)
+    for number, string in enumerate(ordered):
+        one, two = ((string[k : k + 1].lower()[0], string[k : k + 1].upper()[0]) for k in (0, 1))
+        for pair in {a << 8 | b for a in one for b in two}:
+            if firsts[pair, 1] == 0:
+                firsts[pair, 0] = number
+            firsts[pair, 1] = number + 1
+    return ordered, firsts
 
 
 def packed(strings: tuple[bytes, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

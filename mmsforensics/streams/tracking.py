@@ -5,7 +5,8 @@ Rules of this file:
 * a flow is a five-tuple between two SYNs; a SYN that cannot belong to the connection seen so far
   begins a new flow (port reuse);
 * the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
-  turn wanted at any later message and is therefore never let go;
+  turn wanted at any later message and is therefore never let go; connections to a file server (SMB) are
+  treated alike;
 * a flow whose SYN was not captured and that shows no signature is handed on once, to be looked at by its
   structure, and let go for good when nothing is found;
 * the limits stand in this file, because Numba's cache does not see a change of constants elsewhere;
@@ -43,6 +44,10 @@ DATAGRAM_TRIES: Final = 16
 
 MMS_PORT: Final = 1755
 """Registered port of MMS [MS-MMSP 2.1]. A flow that uses it is decoded even without a signature."""
+
+RTSP_PORT: Final = 554
+"""Port of RTSP [MS-RTSP 2.1]. A connection to it on which nothing was said is handed on: a player that was
+refused there tries another transport."""
 
 UNDECIDED: Final = 0
 WANTED: Final = 1
@@ -219,19 +224,22 @@ def _copy(source, begin, n, target, to):
 def _contains(data, start, n, places, text, bounds, firsts):
     """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside.
 
-    It must begin among the first `places` bytes.
+    It must begin among the first `places` bytes. Strings number ``firsts[b, 0]`` up to ``firsts[b, 1]`` begin
+    with the two bytes that make the number b, big-endian.
     """
     end = np.uint64(start + n)  # unsigned: no test for negative indices in the inner loop
-    for i in range(np.uint64(start), np.uint64(start + places)):
-        if not firsts[data[i]]:
+    last = np.uint64(min(start + places, start + n - 1))
+    for i in range(np.uint64(start), last):
+        pair = (np.uint64(data[i]) << np.uint64(8)) | np.uint64(data[i + np.uint64(1)])
+        stop = firsts[pair, 1]
+        if stop == 0:
             continue
-        first = _lower(data[i])
-        for s in range(len(bounds) - 1):
+        for s in range(firsts[pair, 0], stop):
             length = np.uint64(bounds[s + 1] - bounds[s])
             begin = np.uint64(bounds[s])
-            if text[begin] != first or i + length > end:
+            if i + length > end:
                 continue
-            k = np.uint64(1)
+            k = np.uint64(2)
             while k < length and _lower(data[i + k]) == text[begin + k]:
                 k += np.uint64(1)
             if k == length:
@@ -369,6 +377,45 @@ def _without_beginning(flow):
     if flow["syn"][0] or flow["syn"][1]:
         return False
     return flow["scanned"][0] >= LEAST_LOOK or flow["scanned"][1] >= LEAST_LOOK
+
+
+@njit(cache=True, nogil=True)
+def _is_smb(data, start, n):
+    """Whether a message of SMB begins here, framed for TCP [MS-SMB2 2.1]."""
+    if n < 36 or data[start] != 0 or (data[start + 4] != 0xFE and data[start + 4] != 0xFF):
+        return False
+    return data[start + 5] == 83 and data[start + 6] == 77 and data[start + 7] == 66
+
+
+@njit(cache=True, nogil=True)
+def _opens_file(data, start, n):
+    """Whether a message of SMB is a request before which nothing is of use.
+
+    That is one that opens a file, or reads or writes 4 MiB behind its beginning: what a client reads ahead is
+    asked for before the first bytes have come.
+    """
+    if data[start + 4] == 0xFE:  # SMB 2
+        command, answer, place, size = data[start + 16], data[start + 20] & 1, start + 76, 8
+        opens, moves = command == 5, command == 8 or command == 9
+    else:
+        command, answer, place, size = data[start + 8], data[start + 13] >> 7, start + 43, 4
+        opens, moves = command == 0xA2, command == 0x2E or command == 0x2F
+    if answer or not moves or place + size > start + n:
+        return opens and not answer
+    if data[place + 2] >= 0x40:
+        return True
+    for k in range(3, size):  # noqa: SIM110 a generator is not compiled
+        if data[place + k]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _refused(flow):
+    """Whether a connection to the port of RTSP was opened and nothing was said on it."""
+    if flow["a_port"] != RTSP_PORT and flow["b_port"] != RTSP_PORT:
+        return False
+    return (flow["syn"][0] or flow["syn"][1]) and not (flow["seen"][0] or flow["seen"][1])
 
 
 @njit(cache=True, nogil=True)
@@ -527,7 +574,8 @@ def track(
             # Of acknowledgements those of bytes that are still being searched.
             if tcp_flags & (FIN | RST | SYN) or flow["budget"][1 - d] > 0:
                 action[i] = KEEP
-            if tcp_flags & (FIN | RST) and state == UNDECIDED and _without_beginning(flow):
+            over = tcp_flags & (FIN | RST) and state == UNDECIDED
+            if over and (_without_beginning(flow) or _refused(flow)):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             continue
@@ -541,6 +589,13 @@ def track(
                 flow["state"] = HTTP
             elif (_lower(data[start]) != 104) and flow["scanned"][d] > 0:  # not "h(ttp/1.": a request
                 restart = True
+            flow["budget"][d] = HEAD_BUDGET
+            state = HTTP
+        if _is_smb(data, start, n):
+            if state == UNDECIDED:
+                flow["state"] = HTTP
+            elif flow["scanned"][d] > 0:
+                restart = _opens_file(data, start, n)
             flow["budget"][d] = HEAD_BUDGET
             state = HTTP
         if state == HTTP and flow["budget"][d] <= 0:

@@ -61,6 +61,10 @@ def test_the_lists(sample_case):
     timeline = run("timeline", sample_case.path, "--session", "c003-s0001").output.splitlines()
     events = [line.split("\t")[4] for line in timeline[1:]]
     assert events[:3] == ["Connect", "ReportConnectedEX", "FunnelInfo"]
+    viewings = run("viewings", sample_case.path).output
+    assert viewings.count("c00") >= 5
+    shown = [json.loads(line) for line in run("viewings", sample_case.path, "--json").output.splitlines()]
+    assert sorted(s for v in shown for s in v["session_ids"]) == sorted(r["session_id"] for r in rows)
     info = run("info", sample_case.path).output
     assert "mmsu_vlc_small.pcap" in info
     assert "media_packets" in info

@@ -81,6 +81,7 @@ def test_a_hole_costs_the_packets_it_touches_and_no_other(film, analyzed, tmp_pa
     assert len(asf.packets) - len(have) == medium["packets_missing"]
     assert 2 <= medium["packets_missing"] <= 4
     assert events(case).count("Gap") == 2
+    assert [r["reason"] for r in rows(case, "verdicts")].count("hole") == 2
 
 
 @pytest.mark.parametrize("share", [0.4, 0.7])

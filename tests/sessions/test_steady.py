@@ -64,6 +64,12 @@ class Told:
         self.files.append(File(*opened))
         return self.files[-1]
 
+    def row(self, *said):
+        self.said.append(said)
+
+    def redirection(self, *said):
+        self.said.append(said)
+
     def unclaimed(self, frames):
         self.said.append(frames.tolist())
 

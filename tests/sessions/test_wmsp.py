@@ -12,7 +12,7 @@ from conftest import SAMPLES
 from peers.asf_file import faithful
 from peers.media import demux
 from peers.mmsh_server import MmshOptions, MmshServer, transcript, transcripts
-from peers.recorder import Recorder, write_conversation, write_conversations
+from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
 from test_mms import events, faithful_files, rows
 
 import mmsforensics
@@ -161,3 +161,13 @@ def test_a_response_lost_in_a_hole(film, analyzed, tmp_path):
     assert found == numbers[-len(found) :]
     assert len(found) >= len(numbers) - 2
     assert events(case).count("HttpResponse") == len(heads) - 1
+
+
+def test_one_side_whose_first_segment_was_lost_is_recognised(song, tmp_path):
+    """Its SYN was captured, its beginning was not, and nobody else says what it is."""
+    conversation, _ = transcript({"song.wma": song}, MmshOptions())
+    frames = frames_of(conversation, server=("192.0.2.10", 80))
+    server = [f for f in frames if f[0][26:30] == bytes([192, 0, 2, 10])]
+    del server[1]
+    case = mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", server)], out=tmp_path / "case")
+    assert {r["transport"] for r in rows(case, "sessions")} == {"mmsh"}

@@ -221,6 +221,18 @@ def test_redirects(case_of, status):
     assert rows(case, "sessions")[0]["outcome"] == "redirected"
     (told,) = details(case, "HttpRedirect")
     assert told["location"] == "http://198.51.100.7/film"
+    (row,) = rows(case, "redirectors")
+    assert (row["kind"], row["target"]) == (f"http {status[:3]}", "http://198.51.100.7/film")
+    assert row["carried_by"] == "c001-s0001"
+    assert rows(case, "viewings") == []
+
+
+def test_a_log_that_is_sent_elsewhere_sends_no_session_there(asf, case_of):
+    talks, _ = unpipelined(asf)
+    talks[-1] = Talk(talks[-1][:1]).answer("302 Found", "Location: http://198.51.100.7/log")
+    case = case_of(*talks[:2], talks[-1])
+    assert rows(case, "sessions")[0]["outcome"] == "stopped by client"
+    assert [r["target"] for r in rows(case, "redirectors")] == ["http://198.51.100.7/log"]
 
 
 def test_a_refused_log_fails_nothing(asf, case_of):

@@ -9,6 +9,7 @@ from builders import ACK, FIN, PSH, RST, SYN, tcp_frame, udp_frame, write_pcap
 from mmsforensics.evidence import open_evidence
 from mmsforensics.packets import CaptureScan
 from mmsforensics.streams import FlowTable
+from mmsforensics.streams.signatures import SIGNATURES, by_first_bytes
 
 A, B = "192.0.2.20", "192.0.2.10"
 CONNECT = bytes.fromhex("01000000cefa0bb0 00010000 4d4d5320") + bytes(240)
@@ -233,3 +234,13 @@ def test_a_full_table_forgets_idle_flows_but_no_wanted_one(tmp_path, monkeypatch
     ((_, packets),) = flows
     assert payload_of(packets) == CONNECT + b"the end"
     assert begun > 39_000
+
+
+def test_every_signature_is_found_by_its_first_two_bytes_in_either_case():
+    ordered, firsts = by_first_bytes(SIGNATURES)
+    assert sorted(ordered) == sorted(SIGNATURES)
+    for signature in SIGNATURES:
+        for begin in (signature[:2].lower(), signature[:2].upper()):
+            start, stop = firsts[int.from_bytes(begin, "big")].tolist()
+            assert signature in ordered[start:stop]
+            assert all(s[:2].lower() == signature[:2].lower() for s in ordered[start:stop])
