@@ -27,7 +27,7 @@ SOUND, NOT_SOUND = 0, 1
 @click.option("--fields", "with_fields", is_flag=True, help="Also print the fields of all objects.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def asf(file: Path, check: bool, with_fields: bool, as_json: bool) -> None:
-    r"""Inspect an ASF, WMA or WMV file: objects, streams, tags, packets, problems.
+    """Inspect an ASF, WMA or WMV file: objects, streams, tags, packets, problems.
 
     Offsets and sizes are bytes, times ms. With --validate the exit code is 1 when the file breaks a rule that
     the specification says writers shall follow.
@@ -160,7 +160,7 @@ def _print_violations(violations: tuple[Violation, ...], checked: bool) -> None:
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="A new folder for the files found.")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
 def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    r"""Find ASF files in disk images, memory dumps or any other files.
+    """Find ASF files in disk images, memory dumps or any other files.
 
     A file is told as complete, damaged, cut, live (it states no end) or header (no packets behind it), with
     the reason. With --out each is written as it stands in the blob, and carved.jsonl beside them lists

@@ -41,7 +41,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print rows as JSON 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mmsforensics")
 def main() -> None:
-    r"""Recover Windows Media (MMS) streams from packet captures, with evidence for every byte.
+    """Recover Windows Media (MMS) streams from packet captures, with evidence for every byte.
 
     \b
     Examples:

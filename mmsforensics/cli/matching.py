@@ -25,7 +25,7 @@ SHOWN_BREAKS = 10
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
-    r"""Tie WMA and WMV files found on a disk, or what a carver made of a capture, to the sessions of a case.
+    """Tie WMA and WMV files found on a disk, or what a carver made of a capture, to the sessions of a case.
 
     A file may be whole or a part, saved by whatever program with a header of its own, or no ASF file at all:
     the payloads of the case's media are looked for at every byte of it. Says how much agrees, where it

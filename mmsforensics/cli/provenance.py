@@ -37,7 +37,7 @@ HEX_WIDTH = 16
 def explain(
     what: Path, at: str | None, media_id: str | None, frame: str | None, shown: int, evidence: Path | None
 ) -> None:
-    r"""Say which frames bytes of a recovered file come from, or what came of a frame.
+    """Say which frames bytes of a recovered file come from, or what came of a frame.
 
     WHAT is a recovered file in a case folder, or the case folder itself.
 
@@ -80,7 +80,7 @@ def explain(
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The pcapng file to make.")
 @EVIDENCE
 def slice_(case: Path, session: str, out: Path, evidence: Path | None) -> None:
-    r"""Write exactly the frames that a session rests on, for Wireshark and others.
+    """Write exactly the frames that a session rests on, for Wireshark and others.
 
     These are all captured frames of the flows that carried SESSION, in both directions and in the order of
     the case. Time stamps, link types and lengths are kept; a comment says where each frame stands in the

@@ -28,6 +28,14 @@ def run(*arguments: object):
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
+@pytest.mark.parametrize("command", [None, *sorted(main.commands)])
+def test_help_keeps_its_examples_in_lines(command):
+    done = run(*([command] if command else []), "--help")
+    assert done.exit_code == 0
+    assert "\\b" not in done.output
+    assert "\b" not in done.output
+
+
 def test_help_imports_nothing_heavy():
     """So that it answers at once."""
     code = (
