@@ -5,7 +5,6 @@ Exit codes: 0 done; 1 done, but some evidence could not be read whole, or a chec
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +15,13 @@ import click
 from mmsforensics import __version__
 from mmsforensics.cli.asf_files import asf, carve
 from mmsforensics.cli.extracting import extract
+from mmsforensics.cli.listing import CASE, Column, Row, opened, print_rows, rows_of, same, time_at
+from mmsforensics.cli.lists import anomalies, flows, media, scripts, sessions, timeline, viewings
 from mmsforensics.cli.logs import credentials, logs
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import counted, fail, say
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
@@ -31,14 +32,57 @@ DONE, INCOMPLETE = 0, 1
 OVERLAP_POLICIES = ("first", "last", "bsd", "linux", "windows", "solaris")
 """Names of `streams.Policy`, repeated here because ``--help`` imports nothing heavy."""
 
-SHOWN = 1000
-"""Anomalies printed at most, unless as JSON."""
+EVIDENCE_FILES: tuple[Column, ...] = (
+    ("capture", lambda r: r["capture_id"]),
+    same("path"),
+    same("format"),
+    same("size"),
+    ("frames", lambda r: r["packets"]),
+    time_at("first", "first_ts"),
+    time_at("last", "last_ts"),
+    ("SHA-256", lambda r: r["sha256"]),
+)
+NOTED = {
+    "frames_fragment": "IP fragments",
+    "frames_malformed": "frames with impossible or cut headers",
+    "unclaimed_datagrams": "UDP datagrams that look like MMS data, their control not captured",
+}
+"""Figures of captures that are told where they are not 0."""
 
-CASE = click.argument("case", type=click.Path(path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
+SECTIONS = {
+    "Cases": ("analyze", "info", "verify", "schema"),
+    "What a case holds": (
+        "sessions",
+        "viewings",
+        "timeline",
+        "media",
+        "flows",
+        "anomalies",
+        "scripts",
+        "logs",
+        "credentials",
+    ),
+    "From a case to frames, files and pictures": ("explain", "slice", "match", "preview"),
+    "ASF files, without a case": ("asf", "extract", "carve"),
+}
+"""The commands in the order in which ``--help`` tells them."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Sections(click.Group):
+    """A group whose help tells the commands by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each section, with the whole first sentence of their help."""
+        width = max(map(len, self.commands))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                rows = [
+                    (f"{name:{width}}", self.commands[name].get_short_help_str(limit=200)) for name in names
+                ]
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mmsforensics")
 def main() -> None:
     """Recover Windows Media (MMS) streams from packet captures, with evidence for every byte.
@@ -92,7 +136,7 @@ def analyze(
     except (CaseError, OSError) as error:
         fail(str(error))
     for problem in case.problems:
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}", err=True)
     if not quiet:
         _print_result(case)
     sys.exit(INCOMPLETE if case.problems else DONE)
@@ -124,7 +168,7 @@ def _info_captures(path: Path) -> bool:
 
 
 def _info_capture(found: Survey) -> bool:
-    from mmsforensics.cli.text import printable
+    from mmsforensics.cli.text import print_table
     from mmsforensics.packets import link_type_name
 
     scan = found.scan
@@ -137,20 +181,20 @@ def _info_capture(found: Survey) -> bool:
         "frames": f"{scan.packets:,}",
         "first": times[0],
         "last": times[1],
-        "TCP or UDP": f"{scan.decoded:,} frames in {found.flows:,} flows",
+        "TCP or UDP": f"{counted(scan.decoded, 'frame')} in {counted(found.flows, 'flow')}",
         "other": f"{scan.other:,} other, {scan.fragments:,} IP fragments, {scan.malformed:,} malformed",
-        "Windows Media": f"{len(found.sessions)} sessions",
+        "Windows Media": counted(len(found.sessions), "session"),
     }
-    _print_table("Capture", ["what", "is"], [list(row) for row in rows.items()])
+    print_table("Capture", ["what", "is"], [list(row) for row in rows.items()])
     for session in sorted(found.sessions, key=lambda s: s.number):
-        click.echo(
-            f"  {session.transport}  {printable(session.url)}  {session.packets_received:,} packets, "
-            f"{session.packets_missing:,} missing  ({printable(session.outcome)})"
+        say(
+            f"  {session.transport}  {session.url}  {counted(session.packets_received, 'packet')}, "
+            f"{session.packets_missing:,} missing  ({session.outcome})"
         )
     for note in scan.notes:
-        click.echo(f"note: {printable(note)}")
+        say(f"note: {note}")
     for problem in found.problems:
-        click.echo(f"warning: {printable(problem.message)}", err=True)
+        say(f"warning: {problem.message}", err=True)
     return not found.problems
 
 
@@ -163,280 +207,26 @@ def _ns(ts: int | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
 
 
-def _info_case(case: Path) -> bool:
-    opened = _open(case)
-    captures = _rows(opened, "captures")
-    _print_table(
-        "Evidence",
-        ["capture", "path", "format", "size", "frames", "first", "last", "SHA-256"],
-        [
-            [
-                c["capture_id"],
-                c["path"],
-                c["format"],
-                f"{c['size']:,}",
-                f"{c['packets']:,}",
-                _time(c["first_ts"]),
-                _time(c["last_ts"]),
-                c["sha256"],
-            ]
-            for c in captures
-        ],
-    )
-    for problem in opened.problems:
-        click.echo(f"warning: {problem}")
-    for capture in captures:
-        for column, meaning in (
-            ("frames_fragment", "IP fragments"),
-            ("frames_malformed", "frames with impossible or cut headers"),
-            ("unclaimed_datagrams", "UDP datagrams that look like MMS data, their control not captured"),
-        ):
-            if capture[column]:
-                click.echo(f"note: {capture['capture_id']}: {capture[column]:,} {meaning}")
-        for note in cast("list[str]", capture["notes"]):
-            click.echo(f"note: {capture['capture_id']}: {note}")
-    click.echo()
+def _info_case(path: Path) -> bool:
     from mmsforensics.analytics import TABLES
 
-    _print_table(
-        "Tables",
-        ["table", "rows", "holds"],
-        [[t.name, f"{opened.arrow(t.name).count_rows():,}", t.doc] for t in TABLES.values()],
-    )
+    case = opened(path)
+    captures = rows_of(case, "captures")
+    print_rows("Evidence", EVIDENCE_FILES, captures)
+    for problem in case.problems:
+        say(f"warning: {problem}")
+    for capture in captures:
+        for column, meaning in NOTED.items():
+            if capture[column]:
+                say(f"note: {capture['capture_id']}: {capture[column]:,} {meaning}")
+        for note in cast("list[str]", capture["notes"]):
+            say(f"note: {capture['capture_id']}: {note}")
+    click.echo()
+    counts: list[Row] = [
+        {"table": t.name, "rows": case.arrow(t.name).count_rows(), "holds": t.doc} for t in TABLES.values()
+    ]
+    print_rows("Tables", [same("table"), same("rows"), same("holds")], counts)
     return True
-
-
-@main.command()
-@CASE
-@JSON
-def sessions(case: Path, as_json: bool) -> None:
-    """List the sessions: who watched what, when, how it came out."""
-    rows = sorted(_rows(_open(case), "sessions"), key=lambda r: (str(r["start_ts"]), r["session_id"]))
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Sessions",
-        ["session", "transport", "start", "client", "server", "url", "packets", "missing", "outcome"],
-        [
-            [
-                r["session_id"],
-                r["transport"],
-                _time(r["start_ts"]),
-                f"{r['client_ip']}:{r['client_port']}",
-                f"{r['server_ip']}:{r['server_port']}",
-                r["url"],
-                f"{r['packets_received']:,}",
-                f"{r['packets_missing']:,}",
-                r["outcome"],
-            ]
-            for r in rows
-        ],
-    )
-
-
-@main.command()
-@CASE
-@JSON
-def viewings(case: Path, as_json: bool) -> None:
-    """List the viewings: what was tried, what failed and why, what played, what led there."""
-    rows = _rows(_open(case), "viewings")
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Viewings",
-        ["viewing", "start", "client", "content", "tried", "played by", "packets", "failed", "redirector"],
-        [
-            [
-                r["viewing_id"],
-                _time(r["first_ts"]),
-                r["client_ip"],
-                r["content"] or "unknown",
-                " ".join(cast("list[str]", r["transports"])),
-                r["transport"] or "nothing",
-                f"{r['packets_received']:,}",
-                "; ".join(cast("list[str]", r["failures"])) or "-",
-                r["redirector_url"] or r["redirector_capture_id"] or "-",
-            ]
-            for r in rows
-        ],
-    )
-
-
-@main.command()
-@CASE
-@click.option("--session", "-s", help="Only this session.")
-@JSON
-def timeline(case: Path, session: str | None, as_json: bool) -> None:
-    """Print the events in order of time."""
-    opened = _open(case)
-    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
-        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
-    rows = [r for r in _rows(opened, "events") if session in (None, r["session_id"])]
-    rows.sort(key=lambda r: (r["capture_id"], r["frame"]) if session else (str(r["ts"]), r["frame"]))
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Timeline",
-        ["time", "session", "frame", "from", "event", "summary"],
-        [
-            [
-                _time(r["ts"]),
-                r["session_id"],
-                str(r["frame"]),
-                r["direction"],
-                r["event"],
-                r["summary"],
-            ]
-            for r in rows
-        ],
-    )
-
-
-@main.command()
-@CASE
-@JSON
-def flows(case: Path, as_json: bool) -> None:
-    """List the decoded flows: what was sent each way, what was lost, how it began and ended."""
-    rows = _rows(_open(case), "flows")
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Flows",
-        ["flow", "client", "server", "is", "sessions", "packets", "bytes", "sent again", "gaps", "ended"],
-        [
-            [
-                r["flow_id"],
-                f"{r['client_ip']}:{r['client_port']}",
-                f"{r['server_ip']}:{r['server_port']}",
-                f"{r['recognised_as']} over {r['protocol']}",
-                " ".join(cast("list[str]", r["session_ids"])) or "-",
-                f"{r['client_packets']:,} + {r['server_packets']:,}",
-                f"{r['client_bytes']:,} + {r['server_bytes']:,}",
-                f"{r['client_retransmissions']:,} + {r['server_retransmissions']:,}",
-                f"{r['client_gaps']:,} + {r['server_gaps']:,}",
-                r["ended"],
-            ]
-            for r in rows
-        ],
-    )
-
-
-@main.command()
-@CASE
-@click.option("--session", "-s", help="Only this session.")
-@JSON
-def scripts(case: Path, session: str | None, as_json: bool) -> None:
-    """List what media told the player to do: links to open, captions, other files, by their times."""
-    opened = _open(case)
-    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
-        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
-    rows = [r for r in _rows(opened, "script_commands") if session in (None, r["session_id"])]
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Script commands",
-        ["medium", "at", "type", "value", "from", "capture", "frame"],
-        [
-            [
-                r["media_id"],
-                f"{int(str(r['play_ms'])) / 1000:.3f} s",
-                r["type"],
-                r["value"],
-                "header" if r["stream_number"] is None else f"stream {r['stream_number']}",
-                str(r["capture_id"] or "-"),
-                str(r["frame"] or "-"),
-            ]
-            for r in rows
-        ],
-    )
-
-
-@main.command()
-@CASE
-@click.option("--session", "-s", help="Only this session.")
-@JSON
-def anomalies(case: Path, session: str | None, as_json: bool) -> None:
-    """Print what is odd about the traffic, packet by packet (docs/reassembly.md explains the kinds)."""
-    opened = _open(case)
-    if session is not None and session not in {r["session_id"] for r in _rows(opened, "sessions")}:
-        fail(f"{case}: no session {session}; see: mmsforensics sessions {case}")
-    rows = [r for r in _rows(opened, "anomalies") if session in (None, r["session_id"])]
-    rows.sort(key=lambda r: (str(r["ts"]), r["frame"]))
-    if as_json:
-        _print_json(rows)
-        return
-    _print_table(
-        "Anomalies",
-        ["time", "flow", "from", "frame", "kind", "severity", "offset", "size", "details"],
-        [
-            [
-                _time(r["ts"]),
-                r["flow_id"],
-                r["direction"],
-                f"{r['capture_id']}:{r['frame']}",
-                r["kind"],
-                r["severity"],
-                "-" if r["stream_offset"] is None else f"{r['stream_offset']:,}",
-                f"{r['size']:,}",
-                r["details"],
-            ]
-            for r in rows[:SHOWN]
-        ],
-    )
-    if len(rows) > SHOWN:
-        click.echo(f"and {len(rows) - SHOWN:,} more (all of them with --json)")
-
-
-@main.command()
-@CASE
-@JSON
-def media(case: Path, as_json: bool) -> None:
-    """List the recovered media files, how much of each was recovered, and why."""
-    opened = _open(case)
-    rows = _rows(opened, "media")
-    if as_json:
-        _print_json(rows)
-        return
-    streams = _rows(opened, "media_streams")
-    _print_table(
-        "Media",
-        ["medium", "kind", "size", "packets", "missing", "verdict", "duration", "streams", "title", "path"],
-        [
-            [
-                r["media_id"],
-                r["kind"],
-                f"{r['size']:,}",
-                f"{r['packets']:,}",
-                f"{r['packets_missing']:,}",
-                f"{r['verdict']}, encrypted" if r["encrypted"] else r["verdict"],
-                f"{int(str(r['duration_ms'])) / 1000:.3f} s" if r["duration_ms"] is not None else "unknown",
-                " ".join(f"{s['type']}:{s['codec']}" for s in streams if s["media_id"] == r["media_id"]),
-                r["title"],
-                str(opened.path / str(r["path"])),
-            ]
-            for r in rows
-        ],
-    )
-    reasons = _rows(opened, "verdicts")
-    _print_table(
-        "Why",
-        ["medium", "reason", "count", "frame", "text"],
-        [
-            [
-                r["media_id"],
-                r["reason"],
-                f"{r['count']:,}" if r["count"] is not None else "",
-                f"{r['capture_id']}:{r['frame']}" if r["frame"] is not None else "",
-                r["text"],
-            ]
-            for r in reasons
-        ],
-    )
 
 
 @main.command()
@@ -445,6 +235,7 @@ def media(case: Path, as_json: bool) -> None:
 def schema(table: str | None, markdown: bool) -> None:
     """Explain the columns of the tables, or of one TABLE."""
     from mmsforensics.analytics import TABLES, markdown_of
+    from mmsforensics.cli.text import print_table
 
     if table is not None and table not in TABLES:
         fail(f"no table {table}; there are {', '.join(TABLES)}")
@@ -452,7 +243,7 @@ def schema(table: str | None, markdown: bool) -> None:
         if markdown:
             click.echo(markdown_of(TABLES[name]))
             continue
-        _print_table(
+        print_table(
             f"{name}: {TABLES[name].doc}",
             ["column", "type", "unit", "meaning"],
             [[c.name, c.type, c.unit, c.doc] for c in TABLES[name].columns],
@@ -471,83 +262,54 @@ def verify(case: Path, evidence: Path | None, deep: bool) -> None:
     """
     from mmsforensics.case import verify
 
-    checks = verify(_open(case), evidence_folder=evidence, deep=deep)
+    checks = verify(opened(case), evidence_folder=evidence, deep=deep)
     for check in checks:
         word = "FAILED" if not check.ok else "ok" if check.checked else "--"
-        click.echo(f"{word:6}  {check.kind:8}  {check.path}: {check.message}")
+        say(f"{word:6}  {check.kind:8}  {check.path}: {check.message}")
     failed = sum(not c.ok for c in checks)
     left = sum(not c.checked for c in checks)
-    click.echo(
-        f"{len(checks) - left} checked, {failed} failed" + (f", {left} without a record" if left else "")
-    )
+    say(f"{len(checks) - left} checked, {failed} failed" + (f", {left} without a record" if left else ""))
     sys.exit(INCOMPLETE if failed else DONE)
 
 
-main.add_command(credentials)
-main.add_command(asf)
-main.add_command(carve)
-main.add_command(explain)
-main.add_command(logs)
-main.add_command(slice_)
-main.add_command(extract)
-main.add_command(match)
-main.add_command(preview)
-
-
-def _open(path: Path) -> Case:
-    from mmsforensics.case import CaseError, open_case
-
-    try:
-        return open_case(path)
-    except CaseError as error:
-        fail(str(error))
-
-
-def _rows(case: Case, table: str) -> list[dict[str, object]]:
-    """Rows with times as ISO text in nanoseconds, exact and sortable."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    data = case.table(table)
-    for i, field in enumerate(data.schema):
-        if pa.types.is_timestamp(field.type):
-            text = pc.strftime(data.column(i), format="%Y-%m-%dT%H:%M:%SZ")
-            data = data.set_column(i, field.name, text)
-    rows: list[dict[str, object]] = data.to_pylist()
-    return rows
-
-
-def _time(value: object) -> str:
-    return str(value).replace("T", " ").rstrip("Z") if value is not None else "-"
-
-
-def _print_json(rows: list[dict[str, object]]) -> None:
-    for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False, default=str))
-
-
-def _print_table(title: str, headers: list[str], rows: list[list[object]]) -> None:
-    from mmsforensics.cli.text import print_table
-
-    print_table(title, headers, [[str(c) for c in row] for row in rows])
+for _command in (
+    sessions,
+    viewings,
+    timeline,
+    media,
+    flows,
+    anomalies,
+    scripts,
+    logs,
+    credentials,
+    explain,
+    slice_,
+    match,
+    preview,
+    asf,
+    extract,
+    carve,
+):
+    main.add_command(_command)
 
 
 def _print_result(case: Case) -> None:
-    found = _rows(case, "sessions")
-    recovered = _rows(case, "media")
-    captures = _rows(case, "captures")
+    found = rows_of(case, "sessions")
+    recovered = rows_of(case, "media")
+    captures = rows_of(case, "captures")
     media_files = sum(m["kind"] != "header" for m in recovered)
-    click.echo(
-        f"{len(captures)} captures, {sum(int(str(c['packets'])) for c in captures):,} frames, "
-        f"{len(found)} sessions, {media_files} media files"
+    frames = sum(int(str(c["packets"])) for c in captures)
+    say(
+        f"{counted(len(captures), 'evidence file')}, {counted(frames, 'frame')}, "
+        f"{counted(len(found), 'session')}, {counted(media_files, 'media file')}"
     )
     for session in found:
-        click.echo(
+        packets = counted(int(str(session["packets_received"])), "packet")
+        say(
             f"  {session['session_id']}  {session['transport']}  {session['url']}  "
-            f"{session['packets_received']} packets, {session['packets_missing']} missing  "
-            f"({session['outcome']})"
+            f"{packets}, {session['packets_missing']:,} missing  ({session['outcome']})"
         )
         for medium in recovered:
             if medium["session_id"] == session["session_id"]:
-                click.echo(f"      {medium['kind']:8}  {case.path / str(medium['path'])}")
-    click.echo(f"case: {case.path}  (tables: {case.path / 'tables'}, manifest: {case.path / 'case.json'})")
+                say(f"      {medium['kind']:8}  {case.path / str(medium['path'])}")
+    say(f"case: {case.path}  (tables: {case.path / 'tables'}, manifest: {case.path / 'case.json'})")

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files."
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.",
 )
 @click.option(
     "--stream", "numbers", type=int, multiple=True, metavar="N", help="Only this stream; may be repeated."

@@ -51,7 +51,7 @@ def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
 
 def _print(file: FileMatch) -> None:
     from mmsforensics.case.matching import mapped
-    from mmsforensics.cli.text import printable
+    from mmsforensics.cli.usage import printable
 
     click.echo(f"{printable(file.path)}  {file.size:,} bytes  SHA-256 {file.sha256}")
     for problem in file.problems:

@@ -13,7 +13,11 @@ from mmsforensics.cli.usage import fail
 @click.command()
 @click.argument("case", type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files."
+    "--out",
+    "-o",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.",
 )
 @click.option("--media", "media_ids", multiple=True, metavar="ID", help="Only this medium; may be repeated.")
 def preview(case: Path, out: Path, media_ids: tuple[str, ...]) -> None:
@@ -26,9 +30,9 @@ def preview(case: Path, out: Path, media_ids: tuple[str, ...]) -> None:
         import av  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
-        fail(f"{error.name} is not installed; pip install 'mmsforensics[preview]'")
+        fail(f'{error.name} is not installed; it comes with the extra: pip install -e ".[preview]"')
     from mmsforensics.case import CaseError, open_case
-    from mmsforensics.cli.text import printable
+    from mmsforensics.cli.usage import printable
     from mmsforensics.preview import preview as make
 
     try:

@@ -17,7 +17,8 @@ from peers.recorder import write_conversation
 
 from mmsforensics.analytics import TABLES
 from mmsforensics.cli import main
-from mmsforensics.cli.text import printable
+from mmsforensics.cli.commands import SECTIONS
+from mmsforensics.cli.usage import printable
 from mmsforensics.sessions.automaton import TRANSITIONS
 
 CAPTURE = SAMPLES / "mmst_small_packets_split_header.pcap"
@@ -52,7 +53,7 @@ def test_help_imports_nothing_heavy():
 def test_analyze_prints_what_it_found_and_where(tmp_path):
     done = run("analyze", CAPTURE, "--out", tmp_path / "case")
     assert done.exit_code == 0, done.output
-    assert "1 captures, 174 frames, 1 sessions" in done.output
+    assert "1 evidence file, 174 frames, 1 session, 1 media file" in done.output
     assert "mms://192.0.2.10/small.wma" in done.output
     assert str(tmp_path / "case" / "media" / "c001-s0001" / "01-small.faithful.wma") in done.output
 
@@ -155,8 +156,26 @@ def test_an_unknown_session_is_named(sample_case):
     assert "no session c009-s0001" in done.output
 
 
+def test_help_tells_every_command_in_one_section_and_whole():
+    told = run("--help").output
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(main.commands)
+    for name in main.commands:
+        assert told.count(f"\n  {name} ") == 1
+    assert "..." not in told.split("Cases:")[1]
+
+
 def test_names_from_evidence_do_not_steer_the_terminal():
     assert printable("a\x1b[31mb\u202ec\n") == "a\\x1b[31mb\\u202ec\\n"
+
+
+def test_no_command_prints_control_characters_of_evidence(tmp_path):
+    request = b"GET /\x1b[2Ja.wmv HTTP/1.1\r\nHost: \x1b[7m\r\nUser-Agent: NSPlayer/9\x07.0\r\n\r\n"
+    talk = [("c", request), ("s", b"HTTP/1.1 404 \x1b[31mgone\r\nContent-Length: 0\r\n\r\n")]
+    capture = write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
+    made = run("analyze", capture, "--out", tmp_path / "case").output
+    assert "\\x1b[31mgone" in made
+    told = [run(name, tmp_path / "case").output for names in SECTIONS.values() for name in names]
+    assert not any("\x1b" in text or "\x07" in text for text in [made, run("info", capture).output, *told])
 
 
 def test_the_documentation_of_the_tables_is_the_one_that_schema_prints():
@@ -205,6 +224,7 @@ def test_scripts_lists_what_media_told_the_player_to_do(tmp_path):
     talk = [("c", b"GET /a.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
     write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
     assert run("analyze", tmp_path / "a.pcap", "--out", tmp_path / "case").exit_code == 0
+    assert [run(name, tmp_path / "case", "-s", "nope").exit_code for name in ("logs", "anomalies")] == [2, 2]
     result = run("scripts", tmp_path / "case")
     assert result.exit_code == 0
     assert "2.500 s\tURL\thttp://x/\\x1b[2J\theader\tc001" in result.output
