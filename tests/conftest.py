@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
+import programs
 import pytest
 from hypothesis import settings
 
@@ -34,13 +33,4 @@ def sample_case(tmp_path_factory):
 @pytest.fixture(scope="session")
 def program():
     """Find an independent program; in CI it must be there, elsewhere the test is skipped without it."""
-
-    def find(name: str) -> str:
-        path = shutil.which(name)
-        if path is None and os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed, and CI may not skip")
-        if path is None:
-            pytest.skip(f"{name} is not installed")
-        return path
-
-    return find
+    return programs.program

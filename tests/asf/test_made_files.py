@@ -1,7 +1,6 @@
 """Files that ffmpeg's muxer makes while the test runs: read as ffmpeg reads them, and held to the rules."""
 
 import io
-import shutil
 import subprocess
 
 import av
@@ -107,8 +106,7 @@ def test_ffmpeg_keeps_the_rules(made):
         assert broken == (["12 bytes that are none"] if one.header.broadcast else [])
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_chapters_are_markers(tmp_path):
+def test_chapters_are_markers(tmp_path, program):
     (tmp_path / "chapters").write_text(
         ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle=One\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=900\nEND=2000\ntitle=Zwei\n"
@@ -116,7 +114,7 @@ def test_chapters_are_markers(tmp_path):
     make(tmp_path / "a.asf", video="wmv2")
     subprocess.run(
         [
-            "ffmpeg",
+            program("ffmpeg"),
             "-v",
             "error",
             "-i",

@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import programs
 import pytest
 from builders import write_pcap
 from peers.asf_file import faithful
@@ -67,13 +68,7 @@ def test_mplayer_dumps_what_comes_back(program, film, analyzed, tmp_path):
 
 def libmms():
     """The library that xine and others play MMS with; in CI it must be there."""
-    name = ctypes.util.find_library("mms") or "libmms.so.0"
-    try:
-        library = ctypes.CDLL(name)
-    except OSError:
-        if os.environ.get("CI"):
-            pytest.fail("libmms is not installed, and CI may not skip")
-        pytest.skip("libmms is not installed")
+    library = ctypes.CDLL(programs.library("libmms.so.0"))
     library.mms_connect.restype = ctypes.c_void_p
     library.mms_connect.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
     library.mms_read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import ctypes.util
 import os
 import re
 import shutil
@@ -19,17 +17,10 @@ from peers.mmsh_server import MmshOptions, MmshServer
 from peers.recorder import Recorder
 from peers.tcp_server import TcpServer
 from peers.wmsp_reader import bodies, media
+from programs import library, program, unavailable
 from test_mms import events, faithful_files, rows
 
 LIMIT = 40  # seconds that a program may take
-
-
-def tool(name):
-    """An optional program; who has none skips."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def unprivileged(folder):
@@ -52,17 +43,19 @@ def run(command, **options):
 
 
 def ffmpeg(url, folder):
-    run([tool("ffmpeg"), "-v", "error", "-i", url, "-c", "copy", "-f", "null", "-"])
+    run([program("ffmpeg"), "-v", "error", "-i", url, "-c", "copy", "-f", "null", "-"])
 
 
 def mplayer(url, folder):
     dump = folder / "dump.asf"
-    run([tool("mplayer"), "-noconfig", "all", "-nolirc", "-dumpstream", "-dumpfile", str(dump), url])
+    quiet = ["-noconfig", "all", "-nolirc"]
+    run([program("mplayer"), *quiet, "-dumpstream", "-dumpfile", str(dump), url])
     return dump.read_bytes()
 
 
 def vlc(url, folder):
-    command = [tool("cvlc"), "--intf", "dummy", "--no-plugins-cache", "--vout", "dummy", "--aout", "dummy"]
+    quiet = ["--intf", "dummy", "--vout", "dummy", "--aout", "dummy"]
+    command = [program("cvlc"), "--no-plugins-cache", *quiet]
     run([*command, "--play-and-exit", url], **unprivileged(folder / "vlc"))
 
 
@@ -82,9 +75,7 @@ with open(sys.argv[3], "wb") as out:
 
 def libmms(url, folder):
     """The library behind xine and GStreamer's mmssrc, in a process of its own."""
-    name = ctypes.util.find_library("mms")
-    if name is None:
-        pytest.skip("libmms is not installed")
+    name = library("libmms.so.0")
     dump = folder / "dump.asf"
     run([sys.executable, "-c", READ_WITH_LIBMMS, name, url, str(dump)])
     return dump.read_bytes()
@@ -119,14 +110,22 @@ ATTEMPTS = 4
 @contextlib.contextmanager
 def vlc_server(film, folder):
     """VLC serving a file in a loop; gives its port."""
-    program = tool("cvlc")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = unprivileged(folder / "vlcd")
     shutil.copy(film, folder / "vlcd" / "film.wmv")
     (folder / "vlcd" / "film.wmv").chmod(0o644)
     output = f"#std{{access=mmsh,mux=asfh,dst=127.0.0.1:{port}/lab.wmv}}"
-    command = [program, "--intf", "dummy", "--no-plugins-cache", "--loop", "film.wmv", "--sout", output]
+    command = [
+        program("cvlc"),
+        "--intf",
+        "dummy",
+        "--no-plugins-cache",
+        "--loop",
+        "film.wmv",
+        "--sout",
+        output,
+    ]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([*command, "--sout-keep"], **quiet, **options)
     try:
@@ -134,7 +133,7 @@ def vlc_server(film, folder):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             if process.poll() is not None:
-                pytest.skip("VLC does not start here")
+                unavailable("VLC does not start here")
             time.sleep(0.1)
         yield port
     finally:
@@ -181,7 +180,7 @@ def test_ffmpeg_pushes(film, analyzed, tmp_path):
 
     server = TcpServer(sink)
     with contextlib.closing(server), Recorder(server.port, 8080) as recorder:
-        command = [tool("ffmpeg"), "-v", "error", "-i", film, "-c", "copy", "-f", "asf_stream"]
+        command = [program("ffmpeg"), "-v", "error", "-i", film, "-c", "copy", "-f", "asf_stream"]
         kind = ["-content_type", "application/x-wms-pushstart", "-user_agent", "WMEncoder/11.0.5721.5145"]
         run([*command, *kind, f"http://127.0.0.1:{recorder.port}/pubPoint"])
         recorder.wait()
