@@ -18,7 +18,7 @@ from mmsforensics.protocols import (
     Overlap,
     StreamEnd,
 )
-from mmsforensics.protocols.messages import At, Direction
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION, At, Direction
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
 from mmsforensics.sessions.media_count import MediaCount
@@ -31,6 +31,11 @@ from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
 UDP = 17
+
+
+def numbered(location: int) -> int | None:
+    """The number of a media packet, where its protocol gives one."""
+    return None if location == UNKNOWN_LOCATION else location
 
 
 def plain(value: object) -> object:
@@ -328,7 +333,7 @@ class Story:
         if medium is None or (medium.packet_size == 0 and not medium.bare):
             medium = self._without_header(here, len(block.packets))
         elif not medium.bare and medium.packets == 0 and self._last_packet is None:
-            self.tell("FirstMediaPacket", here, {"location": int(first["location"])})
+            self.tell("FirstMediaPacket", here, {"location": numbered(int(first["location"]))})
         medium.add(block)
         end = At(
             direction=block.at.direction, offset=block.at.offset, frame=int(last["frame"]), ts=int(last["ts"])
@@ -415,7 +420,7 @@ class Story:
             self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
         if self._last_packet is not None:
             at, location = self._last_packet
-            self.tell("LastMediaPacket", at, {"location": location, "packets": medium.packets})
+            self.tell("LastMediaPacket", at, {"location": numbered(location), "packets": medium.packets})
             self._last_packet = None
 
     def _ending(self, *, ended: bool, follows: bool) -> Reason:

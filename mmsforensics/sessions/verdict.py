@@ -91,7 +91,9 @@ def verdict(*, packets: int, missing: int, complete: bool, bounded: bool) -> str
 
 def hurt_reasons(hurt: int) -> list[Reason]:
     """A row for the packets of which something was seen, if there are any."""
-    return [Reason("packets hurt", f"something of {hurt} missing packets was seen", hurt)] if hurt else []
+    return (
+        [Reason("packets hurt", f"of {hurt} of the missing packets something was seen", hurt)] if hurt else []
+    )
 
 
 def hole_reasons(holes: list[tuple[int, int]]) -> list[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from mmsforensics.sessions.hresults import NS_NAMES, WIN32_NAMES
@@ -25,7 +26,7 @@ TEMPLATES: dict[str, str] = {
     "ReportConnectedFunnel": "server agrees to the funnel, {hr_name}",
     "ReportDisconnectedFunnel": "server refuses the funnel, {hr_name}",
     "ReportOpenFile": "server: {hr_name}; {fileDuration} s, packets of {filePacketSize} bytes, "
-    "header of {fileHeaderSize} bytes{attributes_told}",
+    "header of {fileHeaderSize} bytes[; {attributes}]",
     "ReportReadBlock": "server sends the header, {hr_name}",
     "ReportStartedPlaying": "server starts sending, {hr_name}",
     "ReportStartStriding": "server starts sending at the rate asked for, {hr_name}",
@@ -41,17 +42,18 @@ TEMPLATES: dict[str, str] = {
     "ForeignRequest": "{sender}, which is not the player, asks for {wNumPackets} packets again in its name",
     "Ping": "server asks whether the player is there",
     "AsfHeader": "ASF header of {size} bytes: {streams} streams, title {title!r}",
-    "FirstMediaPacket": "first media packet, number {location}",
-    "LastMediaPacket": "last media packet, number {location}; {packets} in all",
-    "HttpRequest": "{request} {method} {target} by {agent}",
-    "HttpResponse": "{status} {reason}, {content_type}, {server}",
+    "FirstMediaPacket": "first media packet[, number {location}]",
+    "LastMediaPacket": "last media packet[, number {location}]; {packets} in all",
+    "HttpRequest": "{request} {method} {target}[ by {agent}]",
+    "HttpResponse": "{status}[ {reason}][, {content_type}][, {server}]",
     "CarvedFile": "a file of Windows Media begins at byte {stream_offset} of the stream",
     "RangesDiffer": "{differing} of {repeated} bytes that were sent again differ; the first ones were kept",
-    "HttpBodyEnd": "body of {length} bytes ends, whole: {complete}",
+    "HttpRequestBody": "the request has a body of {length} bytes",
+    "HttpBodyEnd": "body of {length} bytes ends[, {whole}]",
     "HttpRedirect": "{status}: the client is sent to {location}",
-    "HttpChallenge": "the {by} asks who the client is: {schemes}",
+    "HttpChallenge": "the {by} asks who the client is[: {schemes}]",
     "HttpCredentials": "the client says who it is, by {scheme}",
-    "WmspStreamSelection": "streams asked for: {selected}, key frames only {key_frames_only}, off {off}",
+    "WmspStreamSelection": "streams asked for: {selected}[, key frames only {key_frames_only}][, off {off}]",
     "WmspFiller": "$F: {repeated} packets of filling",
     "WmspStreamChange": "$C: a new content follows, reason {reason}: {meaning}",
     "WmspEndOfStream": "$E: end of stream, reason {reason}: {meaning}",
@@ -72,10 +74,10 @@ TEMPLATES: dict[str, str] = {
     "beyond repair; {repeated} packets repeated, {late} too late",
     "StationFile": "station file: {name} at {address}, port {port}",
     "StationsDisagree": "station files give different headers for stream {wStreamID}: none is taken",
-    "WmspMetadata": "$M: entry {playlist_gen_id}, {features}; {text}",
-    "RtspRequest": "{operation}: {method} {target} by {agent}",
-    "RtspResponse": "{status} {reason} to {method}, {server}",
-    "RtspChallenge": "server asks who it is: {schemes}",
+    "WmspMetadata": "$M: entry {playlist_gen_id}[, {features}][; {text}]",
+    "RtspRequest": "{operation}: {method} {target}[ by {agent}]",
+    "RtspResponse": "{status}[ {reason}] to {method}[, {server}]",
+    "RtspChallenge": "server asks who it is[: {schemes}]",
     "RtspDescription": "description of the content: header of {header_size} bytes, "
     "packets of {packet_size} bytes",
     "RtspBody": "{content_type}, {length} bytes",
@@ -88,7 +90,7 @@ TEMPLATES: dict[str, str] = {
     "RtcpSenderReport": "server has sent {packets} packets, {octets} bytes",
     "RtcpReceiverReport": "player reports on what it received",
     "RtcpNack": "player asks for packets {lost} again",
-    "RtcpBye": "sources end: {reason}",
+    "RtcpBye": "sources end[: {reason}]",
     "RtcpPayloadFeedback": "feedback on the payload, format {format}",
     "PacketPair": "packet-pair probe, {packets} packets",
     "Gap": "{length} bytes of the stream were not captured",
@@ -99,6 +101,10 @@ TEMPLATES: dict[str, str] = {
     "LatePackets": "{packets} packets of the content before, too late for it, were left out",
     "PacketTooLarge": "{packets} packets larger than the header allows were left out",
 }
+"""What an event reads like; what stands in brackets is left out where a field in it is empty or not there."""
+
+OPTIONAL = re.compile(r"\[([^][]*)\]")
+FIELD = re.compile(r"\{(\w+)")
 
 HRESULTS: dict[int, str] = {
     0x00000000: "ok",
@@ -133,17 +139,28 @@ class _Lenient(dict[str, object]):
 
 
 def summarise(event: str, details: Mapping[str, object]) -> str:
-    """One line for an event; a field that is not there reads ``?``."""
+    """One line for an event; a field that is not there and not optional reads ``?``."""
     template = TEMPLATES.get(event)
     if template is None:
         return event
-    known = _Lenient(details)
+    known = {name: told(value) for name, value in details.items()}
     if isinstance(details.get("clientLog"), Mapping):
         known.update(details["clientLog"])  # type: ignore[call-overload]
-    if details.get("attributes"):
-        known["attributes_told"] = f"; {details['attributes']}"
-    else:
-        known["attributes_told"] = ""
     if "hr" in details:
         known["hr_name"] = hresult_name(details["hr"])
-    return " ".join(template.format_map(known).split())
+    if details.get("complete") is not None:
+        known["whole"] = "whole" if details["complete"] else "not whole"
+
+    def chosen(part: re.Match[str]) -> str:
+        return part[1] if all(known.get(name, "") != "" for name in FIELD.findall(part[1])) else ""
+
+    return " ".join(OPTIONAL.sub(chosen, template).format_map(_Lenient(known)).split())
+
+
+def told(value: object) -> object:
+    """A value as a sentence holds it: lists with commas, nothing for null, floats in 12 digits."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(str(told(v)) for v in value)
+    return f"{value:.12g}" if isinstance(value, float) else value
