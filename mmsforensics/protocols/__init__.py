@@ -4,7 +4,7 @@ One module a protocol, each sans-I/O and sans-clock and total: any bytes give me
 `Malformed` items, and decoding resumes at the next sound boundary.
 """
 
-from mmsforensics.protocols.decoder import DECODERS, Decoder, MmsDecoder
+from mmsforensics.protocols.decoder import DECODERS, ApartDecoder, Decoder
 from mmsforensics.protocols.detect import Protocol, detect
 from mmsforensics.protocols.http import HttpDecoder
 from mmsforensics.protocols.messages import (
@@ -31,12 +31,13 @@ from mmsforensics.protocols.messages import (
 from mmsforensics.protocols.middle import find_asf_packets, find_data_packets, find_framing, find_pushed
 from mmsforensics.protocols.mms import MmsStreamDecoder
 from mmsforensics.protocols.mms_datagrams import decode_datagrams
-from mmsforensics.protocols.rtsp import RtspDecoder, find_interleaved
+from mmsforensics.protocols.rtsp import RtspStreamDecoder, find_interleaved
 from mmsforensics.protocols.wmsp import WmspDecoder
 
 __all__ = [
     "DATA_PACKET",
     "DECODERS",
+    "ApartDecoder",
     "Body",
     "BodyEnd",
     "CutPacket",
@@ -46,7 +47,6 @@ __all__ = [
     "HttpDecoder",
     "Malformed",
     "Message",
-    "MmsDecoder",
     "MmsMessage",
     "MmsStreamDecoder",
     "MsbBeacon",
@@ -58,7 +58,7 @@ __all__ = [
     "Response",
     "RtcpPacket",
     "RtpPackets",
-    "RtspDecoder",
+    "RtspStreamDecoder",
     "StreamEnd",
     "WmspDecoder",
     "WmspPacket",

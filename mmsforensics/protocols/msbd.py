@@ -50,6 +50,7 @@ from mmsforensics.protocols.messages import (
     StreamEnd,
     slice_pieces,
 )
+from mmsforensics.protocols.mms_layout import utf16
 from mmsforensics.protocols.msb import BASE, HEADER, IND_PACKET, packet_blocks
 from mmsforensics.streams import Conflict, Gap, Run, locate
 
@@ -166,7 +167,7 @@ def _read(base: str, argument: str, fields: dict[str, object], message: bytes, a
     if base == "ipv4":
         return ".".join(str(byte) for byte in _take(message, at, 4)), at + 4
     if base == "channel":
-        return _utf16(message[at:]), len(message)
+        return utf16(message[at:]), len(message)
     if base == "skip":
         return None, at + len(_take(message, at, int(argument)))
     counted = fields[argument]
@@ -181,14 +182,10 @@ def _take(message: bytes, at: int, size: int) -> bytes:
     return message[at : at + size]
 
 
-def _utf16(raw: bytes) -> str:
-    return raw[: len(raw) & ~1].decode("utf-16-le", "backslashreplace").split("\0", 1)[0]
-
-
 def _text(raw: bytes) -> str:
     """A title, description or link, whose encoding the specification leaves open: by its look."""
     if len(raw) >= 2 and len(raw) % 2 == 0 and 0 in raw[1::2]:
-        return _utf16(raw)
+        return utf16(raw)
     return raw.split(b"\0", 1)[0].decode("cp1252", "backslashreplace")
 
 
@@ -434,36 +431,6 @@ class MsbdStreamDecoder:
         packets["first_frame"] = locate(self._buffer.pieces, base + start)[0]
         pieces = slice_pieces(self._buffer.pieces, base + start, size)
         return DataPackets(at=at, kind="H", packets=packets, data=self._buffer.data, base=base, pieces=pieces)
-
-
-class MsbdDecoder:
-    """MS-MSBD over TCP: its directions are decoded apart from each other."""
-
-    __slots__ = ("_sides",)
-
-    def __init__(self, *, client_from_start: bool = True, server_from_start: bool = True) -> None:
-        self._sides: dict[Direction, MsbdStreamDecoder] = {
-            "client": MsbdStreamDecoder("client", from_start=client_from_start),
-            "server": MsbdStreamDecoder("server", from_start=server_from_start),
-        }
-
-    def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
-        """Take the next bytes of one direction."""
-        return self._sides[direction].feed(run)
-
-    def gap(self, direction: Direction, gap: Gap) -> Iterator[Message]:
-        """Take note of a hole; decoding goes on behind it."""
-        return self._sides[direction].gap(gap)
-
-    def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
-        """Take note of bytes that were sent twice, differently."""
-        return self._sides[direction].conflict(item)
-
-    def end(
-        self, direction: Direction, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int
-    ) -> Iterator[Message]:
-        """Take note of the end of one direction."""
-        return self._sides[direction].end(reason, frame, ts)
 
 
 def said_by_client(first: bytes) -> bool | None:

@@ -424,33 +424,3 @@ def _may_start(raw: bytes) -> bool:
     """Whether the bytes may be the begin of a start line that has not ended yet."""
     line = raw.split(b"\n", 1)[0]
     return b"\n" not in raw and line[:1].isalpha() and line[:1].isupper() and len(line) < MAX_HEAD
-
-
-class RtspDecoder:
-    """RTSP over TCP: its directions are decoded apart from each other."""
-
-    __slots__ = ("_sides",)
-
-    def __init__(self, *, client_from_start: bool = True, server_from_start: bool = True) -> None:
-        self._sides: dict[Direction, RtspStreamDecoder] = {
-            "client": RtspStreamDecoder("client", from_start=client_from_start),
-            "server": RtspStreamDecoder("server", from_start=server_from_start),
-        }
-
-    def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
-        """Take the next bytes of one direction."""
-        return self._sides[direction].feed(run)
-
-    def gap(self, direction: Direction, gap: Gap) -> Iterator[Message]:
-        """Take note of a hole; decoding goes on behind it."""
-        return self._sides[direction].gap(gap)
-
-    def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
-        """Take note of bytes that were sent twice, differently."""
-        return self._sides[direction].conflict(item)
-
-    def end(
-        self, direction: Direction, reason: Literal["fin", "reset", "capture ended"], frame: int, ts: int
-    ) -> Iterator[Message]:
-        """Take note of the end of one direction."""
-        return self._sides[direction].end(reason, frame, ts)

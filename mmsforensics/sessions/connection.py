@@ -9,9 +9,9 @@ import numpy as np
 
 from mmsforensics.protocols import (
     DECODERS,
+    ApartDecoder,
     Decoder,
     Message,
-    MmsDecoder,
     MmsStreamDecoder,
     Protocol,
     detect,
@@ -90,13 +90,14 @@ class Connection:
     def steady(self) -> tuple[TcpReassembler, TcpReassembler, MmsStreamDecoder] | None:
         """Client's and server's stream and the server's decoder, if nothing waits and no side has ended."""
         decoder = self._decoder
-        if not isinstance(decoder, MmsDecoder) or self._reset or any(self._closed) or any(self._ended):
+        if not isinstance(decoder, ApartDecoder) or self._reset or any(self._closed) or any(self._ended):
             return None
+        mms = decoder.server
         client, server = self._streams[self._client], self._streams[1 - self._client]
-        quiet = client.expected is not None and server.expected is not None
-        if not quiet or any(self._held) or decoder.server.begun is None:
+        quiet = client.expected is not None and server.expected is not None and not any(self._held)
+        if not isinstance(mms, MmsStreamDecoder) or mms.begun is None or not quiet:
             return None
-        return client, server, decoder.server
+        return client, server, mms
 
     @property
     def server_side(self) -> int:
