@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from builders import write_pcap
+from cases import rows
 from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.mmst_server import transcript
@@ -23,11 +24,6 @@ LATER = 1_700_000_100_000_000_000
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     return make_asf(tmp_path_factory.mktemp("media") / "film.wmv", title="Film", author="Somebody")
-
-
-def rows(case, table, **equal):
-    found = case.arrow(table).to_table().to_pylist()
-    return [r for r in found if all(r[k] == v for k, v in equal.items())]
 
 
 def viewing(path, *, name="film.wmv", port=40001, start=0, server=SERVER, options=None):

@@ -7,6 +7,7 @@ import random
 
 import pytest
 from builders import checksum, read_pcap, write_pcap
+from cases import rows
 from conftest import SAMPLES
 
 import mmsforensics
@@ -15,10 +16,6 @@ MMST = SAMPLES / "mmst_mplayer_audio_unicode.pcap"
 MMSU = SAMPLES / "mmsu_vlc_small.pcap"
 HEADER = 13
 """Position in it of the datagram with the ASF header."""
-
-
-def rows(case, table, **equal):
-    return [r for r in case.table(table).to_pylist() if all(r[k] == v for k, v in equal.items())]
 
 
 def origins(case, media_id):

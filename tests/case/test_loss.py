@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import ethernet, ipv4, read_pcap, write_pcap
+from cases import rows
 from conftest import SAMPLES
 
 import mmsforensics
@@ -18,10 +19,6 @@ from mmsforensics.asf import parse_header, restore_padding, walk_payloads
 
 CAPTURES = sorted(json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8")))
 ONE_PERCENT = 0.01
-
-
-def rows(case, table, **equal):
-    return [r for r in case.table(table).to_pylist() if all(r[k] == v for k, v in equal.items())]
 
 
 def runs_of(case):

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from builders import checksum, ipv4, pseudo_header, read_pcap, write_pcap
+from cases import rows
 from click.testing import CliRunner
 from conftest import SAMPLES
 from peers.asf_file import faithful
@@ -84,10 +85,6 @@ def analyzed(tmp_path, *parts, merge=True, name="a"):
     frames = sorted((f for part in parts for f in part), key=lambda f: f[1])
     path = write_pcap(tmp_path / f"{name}.pcap", frames)
     return mmsforensics.analyze([path], out=tmp_path / f"{name}-case", merge=merge)
-
-
-def rows(case, table, **equal):
-    return [r for r in case.table(table).to_pylist() if all(r[k] == v for k, v in equal.items())]
 
 
 def content(case, medium):

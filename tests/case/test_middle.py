@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import ACK, PSH, SYN, read_pcap, tcp_frame, udp_frame, write_pcap
+from cases import rows
 from conftest import SAMPLES
 
 import mmsforensics
@@ -22,11 +23,6 @@ FRAMED = [
     "mmsh_vlcserver_mplayer.pcap",
 ]
 DOWNLOAD = "http_curl_whole.pcap"
-
-
-def rows(case, table, **equal):
-    found = case.arrow(table).to_table().to_pylist()
-    return [r for r in found if all(r[k] == v for k, v in equal.items())]
 
 
 def wanted(sample_case, capture):

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases import rows
 from conftest import SAMPLES
 
 CAPTURES = sorted(json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8")))
@@ -23,11 +24,6 @@ TSHARK_COMMANDS = ["-Y", "msmms.command", "-T", "fields"]
 for _field in ("to-client-id", "to-server-id"):
     TSHARK_COMMANDS += ["-e", f"msmms.command.{_field}"]
 FFPROBE = ["-v", "error", "-show_format", "-show_streams", "-of", "json"]
-
-
-def rows(case, table: str, **equal: object) -> list[dict]:
-    """Rows of a table in which the columns given have the values given."""
-    return [r for r in case.arrow(table).to_table().to_pylist() if all(r[k] == v for k, v in equal.items())]
 
 
 def capture_id(case, capture: str) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from builders import write_pcap
+from cases import rows
 from peers.media import make_asf
 from peers.mmst_server import transcript
 from peers.recorder import START, frames_of
@@ -79,10 +80,6 @@ def case_of(tmp_path, capture, *logs):
         paths.append(tmp_path / f"{i}.log")
         paths[-1].write_bytes(data)
     return mmsforensics.analyze([*([capture] if capture else []), *paths], out=tmp_path / "case")
-
-
-def rows(case, table):
-    return case.table(table).to_pylist()
 
 
 def test_every_field_is_typed(tmp_path):

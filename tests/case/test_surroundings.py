@@ -6,6 +6,7 @@ import json
 
 import pytest
 from builders import ACK, RST, SYN, tcp_frame, write_pcap
+from cases import rows
 from hypothesis import given
 from hypothesis import strategies as st
 from peers.media import make_asf
@@ -29,11 +30,6 @@ ASX = (
 def song(tmp_path_factory):
     path = tmp_path_factory.mktemp("media") / "song.wma"
     return make_asf(path, seconds=1, video=False, packet_size=508)
-
-
-def rows(case, table, **equal):
-    found = case.arrow(table).to_table().to_pylist()
-    return [r for r in found if all(r[k] == v for k, v in equal.items())]
 
 
 def page(body, *, at=0, target=b"/list.asx", status=b"200 OK", headers=b"", port=40001):

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from cases import rows
 from peers import asf_extras as extras
 from peers.recorder import write_conversation
 
@@ -21,10 +22,6 @@ def case_of(tmp_path, objects):
     talk = [("c", b"GET /film.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
     write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
     return mmsforensics.analyze([tmp_path / "a.pcap"], out=tmp_path / "case")
-
-
-def rows(case, table):
-    return case.table(table).to_pylist()
 
 
 def test_commands_of_header_and_stream(tmp_path):

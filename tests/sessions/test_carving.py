@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from builders import pcap_bytes, write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile
 from peers.mmst_server import transcript
 from peers.recorder import frames_of
 from peers.smb_server import read_file, read_file_smb1, written_file
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

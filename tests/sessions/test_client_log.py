@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from builders import write_pcap
+from cases import rows
 from peers.mmsh_server import MmshOptions
 from peers.mmsh_server import transcript as mmsh
 from peers.mmst_server import logging_body, message, record
 from peers.mmst_server import transcript as mmst
 from peers.recorder import START, frames_of, write_conversation
-from test_mms import rows
 
 import mmsforensics
 

@@ -9,12 +9,12 @@ import struct
 import pyarrow.parquet as pq
 import pytest
 from builders import write_pcap
+from cases import rows
 from peers.mmsh_server import transcript as mmsh
 from peers.mmst_server import message, record
 from peers.mmst_server import text as utf16
 from peers.mmst_server import transcript as mmst
 from peers.recorder import START, frames_of, write_conversation
-from test_mms import rows
 
 import mmsforensics
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from builders import write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile
 from peers.recorder import frames_of, write_conversation
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import read_pcap, write_pcap
+from cases import rows
 from conftest import SAMPLES
 from peers.asf_file import AsfFile
 from peers.mmsh_server import MmshOptions
@@ -15,7 +16,6 @@ from peers.mmsh_server import transcript as mmsh_transcript
 from peers.mmst_server import MmstOptions, transcript
 from peers.recorder import frames_of
 from test_download import conversation
-from test_mms import rows
 
 import mmsforensics
 from mmsforensics.asf import parse_header, walk_payloads

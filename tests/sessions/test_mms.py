@@ -7,27 +7,13 @@ import random
 
 import pytest
 from builders import write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import faithful
 from peers.media import demux
 from peers.mmst_server import MmstOptions, MmstServer, transcript
 from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
 
 import mmsforensics
-
-
-def rows(case, table, **equal):
-    found = case.arrow(table).to_table().to_pylist()
-    return [r for r in found if all(r[k] == v for k, v in equal.items())]
-
-
-def faithful_files(case):
-    """Contents of the faithful files, in order."""
-    return [(case.path / m["path"]).read_bytes() for m in rows(case, "media", kind="faithful")]
-
-
-def events(case):
-    return [e["event"] for e in rows(case, "events")]
-
 
 OPTIONS = {
     "usual": MmstOptions(),

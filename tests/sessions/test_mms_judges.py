@@ -14,13 +14,13 @@ from pathlib import Path
 import programs
 import pytest
 from builders import write_pcap
+from cases import faithful_files, rows
 from peers.asf_file import faithful
 from peers.media import make_asf
 from peers.mms_client import Script, datagram, frames
 from peers.mms_server import MmsOptions, MmsServer
 from peers.mmst_server import transcript
 from peers.recorder import START, Recorder, frames_of, write_conversation
-from test_mms import faithful_files, rows
 
 SECONDS = 60  # the longest any player may take
 

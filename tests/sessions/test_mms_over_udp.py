@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 from builders import write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile, faithful
 from peers.mms_client import Script, datagram, frames
 from peers.mms_server import MmsOptions, resend_request
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

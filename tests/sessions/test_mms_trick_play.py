@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 from builders import write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile, faithful
 from peers.media import demux
 from peers.mms_client import Script, frames
 from peers.mms_server import MmsOptions, stream_bytes
 from peers.mmst_server import transcript
 from peers.recorder import write_conversation
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 from mmsforensics.sessions.trick_play import selection, start_told

@@ -6,8 +6,8 @@ import random
 
 import pytest
 from builders import read_pcap, write_pcap
+from cases import events, faithful_files, rows
 from conftest import SAMPLES
-from test_mms import events, faithful_files, rows
 
 CAPTURE = SAMPLES / "mmsu_vlc_small.pcap"
 

@@ -9,12 +9,12 @@ import random
 
 import pytest
 from builders import read_pcap, write_pcap
+from cases import rows
 from peers import msb_sender as sender
 from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.mmst_server import transcript
 from peers.recorder import frames_of
-from test_mms import rows
 
 import mmsforensics
 

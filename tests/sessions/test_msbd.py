@@ -6,11 +6,11 @@ import hashlib
 
 import pytest
 from builders import write_pcap
+from cases import events, rows
 from peers import msb_sender as sender
 from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.recorder import frames_of
-from test_mms import rows
 from test_msb import deep, details, files, interleaved, told
 
 import mmsforensics
@@ -39,10 +39,6 @@ def heard(tmp_path):
         return mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames)], out=tmp_path / "case")
 
     return analyze
-
-
-def events(case):
-    return [e["event"] for e in rows(case, "events")]
 
 
 @pytest.mark.parametrize("port", [7007, 4711])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from builders import read_pcap, write_pcap
+from cases import events, faithful_files, rows
 from peers.asf_file import faithful
 from peers.push_encoder import PushOptions, packet, pushed
 from peers.recorder import write_conversations
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import write_pcap
+from cases import events, faithful_files, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from peers.asf_file import AsfFile
 from peers.range_server import part, parts, request, whole
 from peers.recorder import START, frames_of
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 from mmsforensics.protocols.messages import At, Body

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from builders import FIN, read_pcap, write_pcap
+from cases import rows
 from click.testing import CliRunner
 from conftest import ROOT, SAMPLES
 from peers.mmsh_server import transcript as mmsh_transcript
 from peers.mmst_server import transcript
 from peers.recorder import frames_of
 from test_download import conversation
-from test_mms import rows
 
 from mmsforensics.cli import main
 from mmsforensics.sessions import LOSS_WORDS, REASONS, VERDICTS

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from builders import read_pcap, write_pcap
+from cases import events, faithful_files, rows
 from conftest import SAMPLES
 from peers.asf_file import faithful
 from peers.media import demux
 from peers.mmsh_server import MmshOptions, MmshServer, transcript, transcripts
 from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

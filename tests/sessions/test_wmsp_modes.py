@@ -8,12 +8,12 @@ import struct
 import subprocess
 
 import pytest
+from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile
 from peers.mmsh_server import content_description, framed, in_parts
 from peers.push_encoder import PushOptions, pushed
 from peers.recorder import write_conversations
 from peers.wmsp_script import FRAMED, GUID, UNUSED, Sender, Talk, change, end, header
-from test_mms import events, faithful_files, rows
 
 import mmsforensics
 

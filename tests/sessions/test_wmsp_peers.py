@@ -12,13 +12,13 @@ import sys
 import time
 
 import pytest
+from cases import events, faithful_files, rows
 from peers.asf_file import faithful
 from peers.mmsh_server import MmshOptions, MmshServer
 from peers.recorder import Recorder
 from peers.tcp_server import TcpServer
 from peers.wmsp_reader import bodies, media
 from programs import library, program, unavailable
-from test_mms import events, faithful_files, rows
 
 LIMIT = 40  # seconds that a program may take
 
