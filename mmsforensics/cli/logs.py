@@ -36,6 +36,7 @@ CLIENT: tuple[Column, ...] = (
 )
 SERVER: tuple[Column, ...] = (
     time_at("time", "ts"),
+    ("zone", lambda r: r["ts_basis"]),
     place("line"),
     ("session", lambda r: r["session_id"]),
     same("match"),
