@@ -177,6 +177,8 @@ def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     if out is not None:
         try:
             out.mkdir(parents=True)
+        except FileExistsError:
+            fail(f"{out}: exists; nothing was written")
         except OSError as error:
             fail(f"{out}: {error.strerror or error}")
     rows: list[dict[str, Any]] = []

@@ -147,9 +147,22 @@ def analyze(
 def info(what: tuple[Path, ...]) -> None:
     """Say what a case holds and rests on, or describe captures without making a case.
 
-    WHAT is a case folder, or capture files, archives of them, or - for standard input.
+    WHAT is a case folder, or capture files, archives or folders of them, or - for standard input.
     """
-    sound = [_info_case(path) if path.is_dir() else _info_captures(path) for path in what]
+    from mmsforensics.case import CaseError
+    from mmsforensics.case.analysis import evidence_names
+    from mmsforensics.case.folder import is_case
+
+    sound = []
+    for path in what:
+        if is_case(path):
+            sound.append(_info_case(path))
+            continue
+        try:
+            names = evidence_names([path])
+        except CaseError as error:
+            fail(str(error))
+        sound += [_info_captures(Path(name)) for name in names]
     sys.exit(DONE if all(sound) else INCOMPLETE)
 
 

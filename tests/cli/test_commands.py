@@ -125,6 +125,8 @@ def test_a_case_is_replaced_and_its_custody_log_goes_on(tmp_path):
         (("sessions", ROOT / "docs"), "no case folder"),
         (("sessions", ROOT / "nowhere"), "no case folder"),
         (("schema", "sesions"), "no table sesions"),
+        (("info", ROOT / "docs"), "no evidence"),
+        (("carve", CAPTURE, "--out", ROOT / "docs"), "exists; nothing was written"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments, says):
@@ -211,6 +213,7 @@ def test_info_of_captures_makes_no_case(tmp_path):
     assert "pcap in gzip" in done.output
     assert "176" in done.output
     assert [p.name for p in tmp_path.iterdir()] == ["a.gz"]
+    assert run("info", tmp_path).output.count("33 packets") == 1, "a folder is what lies in it"
     packed.write_bytes(capture.read_bytes()[:-7])
     done = run("info", packed)
     assert done.exit_code == 1
