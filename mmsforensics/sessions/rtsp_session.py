@@ -238,6 +238,7 @@ class RtspSession:
                 story.advance("CloseFile")
             case "REDIRECT":
                 story.advance("Redirect")
+                story.sent_elsewhere(request.at, "rtsp redirect", request.header("location"))
             case _:
                 pass
         if says_end(request) and not request.header("content-length").strip("0"):
@@ -292,6 +293,7 @@ class RtspSession:
             self._refused(response, request)
         elif response.status >= 300:
             story.advance("Redirect")
+            story.sent_elsewhere(response.at, f"rtsp {response.status}", response.header("location"))
         elif response.status >= 200:
             self._agreed(response, request, method)
 
@@ -440,8 +442,7 @@ class RtspSession:
             self._story.tell(f"Rtcp{packet.kind.replace(' ', '')}", packet.at, packet.fields)
 
     def _stream_end(self, message: StreamEnd) -> None:
-        if message.at.frame:  # else nothing of that direction was captured
-            self._story.anomaly(message)
+        self._story.anomaly(message)
         if message.at.direction == "server":
             self.ended = True
 
