@@ -42,6 +42,7 @@ class Exchange:
         "told",
         "tunnel",
         "unheard",
+        "upload",
     )
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Exchange:
         self.middle: MiddleOfDownload | None = None
         self.told = 0  # how many of request and response stand in the story
         self.tunnel = ""  # host and port of the CONNECT through which it goes
+        self.upload: Story | None = None  # of the last file in the request's body
         self.unheard: list[Hole | Malformed | Overlap] = []
 
     def ask(self, request: Request) -> None:

@@ -41,6 +41,7 @@ from mmsforensics.sessions.mms_session import part_of
 from mmsforensics.sessions.push import setup_details
 from mmsforensics.sessions.redirections import Redirection, moved
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.uploads import Upload
 from mmsforensics.sessions.wmsp_telling import (
     CHALLENGED,
     REDIRECTS,
@@ -66,6 +67,7 @@ END_OF_STREAM_MORE = 1
 STARTING = frozenset(("Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
 """Requests without which there are no media: refused, they fail the session."""
 
+NewStory = Callable[[Endpoint, Endpoint, int], Story]
 FindStory = Callable[[Exchange, Endpoint, Endpoint, int], Story]
 ReadDocument = Callable[[Document], None]
 Redirect = Callable[[Redirection], None]
@@ -84,7 +86,10 @@ class HttpSessions:
         redirect: Redirect,
         fetches: Fetches,
         carries: Callable[[Story], None],
+        new_story: NewStory,
     ) -> None:
+        self._new_story = new_story
+        self._upload: Upload | None = None  # of the request whose body comes in
         self._client = client
         self._server = server
         self._first_frame = first_frame
@@ -178,6 +183,8 @@ class HttpSessions:
         if exchange.story is not None:
             self._tell_exchange(exchange)
             self._answered(exchange, exchange.story, message)
+        elif exchange.upload is not None:
+            exchange.upload.tell("HttpResponse", message.at, response_details(message, ""))
         self._moved(exchange, message)
 
     def _answered(self, exchange: Exchange, story: Story, message: Response) -> None:
@@ -366,6 +373,7 @@ class HttpSessions:
     def _body(self, message: Body) -> None:
         exchange = self._playing() if message.at.direction == "server" else self._exchange(message.number)
         if message.at.direction == "client":
+            self._sent(exchange, message)
             if exchange.story is not None and message.offset == 0:
                 text = message.data[:4096].tobytes().decode("utf-8", "backslashreplace")
                 details: dict[str, object] = {"length": len(message.data), "text": text}
@@ -381,6 +389,27 @@ class HttpSessions:
             exchange.fetch = self._fetch(exchange, message)
         if exchange.fetch is not None:
             exchange.fetch.body(message)
+
+    def _sent(self, exchange: Exchange, message: Body) -> None:
+        """Look for a file in what the client sends."""
+        if message.offset == 0:
+            self._upload = None
+            if exchange.request is not None and not exchange.pushes:
+                self._upload = Upload(exchange.request, lambda *found: self._uploaded(exchange, *found))
+        if self._upload is not None:
+            self._upload.body(message)
+
+    def _uploaded(self, exchange: Exchange, at: At, offset: int, name: str) -> Story:
+        """Begin the session of a file that the client sends; who sends a file is its server."""
+        story = exchange.upload = self._new_story(self._server, self._client, self._first_frame)
+        self.stories.append(story)
+        self._carries(story)
+        story.transport = "carved"
+        story.url = exchange_url(exchange, self._server, "http")
+        if exchange.request is not None:
+            story.tell("HttpRequest", exchange.request.at, request_details(exchange.request, ""))
+        story.tell("UploadedFile", at, {"body_offset": offset, "name": name})
+        return story
 
     def _fetch(self, exchange: Exchange, first: Body) -> Fetch | None:
         """The file of which a body is all or a part, if it is one of Windows Media."""
@@ -407,6 +436,9 @@ class HttpSessions:
 
     def _body_end(self, message: BodyEnd) -> None:
         if message.at.direction == "client" and not self._carrying("client").pushes:
+            if self._upload is not None:
+                self._upload.end(message)
+            self._upload = None
             return
         exchange = self._carrying(message.at.direction)
         if message.at.direction == "server" and exchange.fetch is not None:

@@ -284,6 +284,7 @@ class SessionRoom:
             self._recorder.redirection,
             self._fetches,
             lambda story: self._carries(uid, story),
+            self._new_story,
         )
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
