@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 from peers import asf_extras as extras
-from peers.recorder import write_conversation
+from peers.recorder import write_conversation, write_conversations
 
 import mmsforensics
 
@@ -42,6 +42,27 @@ def test_commands_of_header_and_stream(tmp_path):
     assert (stream["stream_number"], stream["packet"]) == (3, 1)
     assert (stream["frame"], stream["ts"]) == (packet["frame"], packet["ts"])
     assert header["frame"] == min(o["frame"] for o in rows(case, "provenance") if o["frame"])
+    (sent,) = rows(case, "redirectors")  # a link that led nowhere is none
+    assert (sent["kind"], sent["target"]) == ("script filename", "mms://other/")
+    assert sent["frame"] == header["frame"] + 1, "where the header is whole"
+    assert sent["carried_by"] == "c001-s0001"
+
+
+def test_a_link_in_a_stream_and_the_session_it_led_to(tmp_path):
+    film = extras.asf_file([extras.command_stream(3)], PACKETS)
+    talks = [
+        [
+            ("c", b"GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (name, host)),
+            ("s", b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(film) + film),
+        ]
+        for host, name in ((b"a", b"film.wmv"), (b"evil.example.com", b""))
+    ]
+    write_conversations(tmp_path / "a.pcap", talks, server=("192.0.2.10", 80), gap_ns=10**9)
+    case = mmsforensics.analyze([tmp_path / "a.pcap"], out=tmp_path / "case")
+    (sent,) = rows(case, "redirectors")
+    assert (sent["kind"], sent["target"]) == ("script url", "http://evil.example.com/")
+    assert (sent["carried_by"], sent["session_id"]) == ("c001-s0001", "c001-s0002")
+    assert sent["frame"] == rows(case, "script_commands")[0]["frame"]
 
 
 def test_a_picture_is_a_file_of_the_case_whatever_it_is_called(tmp_path):
