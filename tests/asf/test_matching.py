@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import asf_extras as extras
+from peers import asf_whole as whole
 
 from mmsforensics.asf import find_payloads, payload_index
 
-SIZE = extras.PACKET
+SIZE = whole.SMALL
 
 
 def noise(seed, size):
@@ -18,7 +18,7 @@ def noise(seed, size):
 
 
 def index_of(payloads):
-    packets = [extras.packet(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
+    packets = [whole.single(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
     data = np.frombuffer(b"".join(packets), dtype=np.uint8)
     return payload_index(data, SIZE, np.arange(len(packets)) * SIZE)
 
@@ -68,7 +68,7 @@ def test_nothing_is_found_in_bytes_that_have_nothing_of_it():
 
 @pytest.mark.parametrize("payloads", [[], [b"short"], [bytes(400)] * 3])
 def test_a_medium_may_have_nothing_to_look_for(payloads):
-    packets = [extras.packet(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
+    packets = [whole.single(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
     data = np.frombuffer(b"".join(packets) or b"\0", dtype=np.uint8)
     index = payload_index(data, SIZE, np.arange(len(packets)) * SIZE)
     assert found(index, bytes(1000) + noise(1, 1000)) == []
