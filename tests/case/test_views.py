@@ -3,20 +3,21 @@
 import hashlib
 
 import pytest
-from peers import asf_extras as extras
+from peers import asf_objects as build
+from peers import asf_whole as whole
 from peers.recorder import write_conversation, write_conversations
 
 import mmsforensics
 
 PNG = b"\x89PNG\r\n\x1a\npicture"
 PACKETS = [
-    extras.packet(0, b"\0" * 300, stream=1, number=0, at_ms=3000),
-    extras.packet(500, extras.utf16("URL\0http://evil.example.com/\0"), stream=3, number=0, at_ms=4500),
+    whole.single(0, b"\0" * 300, stream=1, number=0, at_ms=3000),
+    whole.single(500, build.bare("URL\0http://evil.example.com/\0"), stream=3, number=0, at_ms=4500),
 ]
 
 
 def case_of(tmp_path, objects):
-    body = extras.asf_file([extras.command_stream(3), *objects], PACKETS)
+    body = whole.asf_file(PACKETS, build.command_stream(3), *objects, size=whole.SMALL)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     talk = [("c", b"GET /film.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
     write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
@@ -28,7 +29,7 @@ def rows(case, table):
 
 
 def test_commands_of_header_and_stream(tmp_path):
-    case = case_of(tmp_path, [extras.script_command((8000, "FILENAME", "mms://other/"))])
+    case = case_of(tmp_path, [build.script_command((8000, "FILENAME", "mms://other/"))])
     header, stream = rows(case, "script_commands")
     assert (header["type"], header["value"], header["time_ms"], header["play_ms"]) == (
         "FILENAME",
@@ -49,7 +50,7 @@ def test_commands_of_header_and_stream(tmp_path):
 
 
 def test_a_link_in_a_stream_and_the_session_it_led_to(tmp_path):
-    film = extras.asf_file([extras.command_stream(3)], PACKETS)
+    film = whole.asf_file(PACKETS, build.command_stream(3), size=whole.SMALL)
     talks = [
         [
             ("c", b"GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (name, host)),
@@ -66,8 +67,8 @@ def test_a_link_in_a_stream_and_the_session_it_led_to(tmp_path):
 
 
 def test_a_picture_is_a_file_of_the_case_whatever_it_is_called(tmp_path):
-    hostile = extras.picture(3, "image/../../x", "../../etc/passwd", PNG)
-    case = case_of(tmp_path, [extras.attributes(("WM/Picture", hostile))])
+    hostile = build.picture(3, "image/../../x", "../../etc/passwd", PNG)
+    case = case_of(tmp_path, [build.attributes(("WM/Picture", hostile))])
     (picture,) = rows(case, "pictures")
     path = case.path / picture["path"]
     assert path.parent.parent.parent == case.path
@@ -80,8 +81,8 @@ def test_a_picture_is_a_file_of_the_case_whatever_it_is_called(tmp_path):
 
 @pytest.mark.parametrize("protected", [False, True])
 def test_an_encrypted_medium_says_so(tmp_path, protected):
-    extra = [extras.content_encryption("DRM", "key-1", "http://licence.example.com/")] if protected else []
-    case = case_of(tmp_path, [extras.marker((3000, "one")), *extra])
+    extra = [build.content_encryption("DRM", "key-1", "http://licence.example.com/")] if protected else []
+    case = case_of(tmp_path, [build.marker((3000, "one")), *extra])
     medium = rows(case, "media")[0]
     assert medium["encrypted"] is protected
     assert any("encrypted, not playable" in note for note in medium["notes"]) is protected
