@@ -300,23 +300,28 @@ TABLES: dict[str, Table] = {
             ("packets_missing", "uint64", "ASF packets", "media packets known to be missing in all of them"),
             ("redirector_url", "string", "", "redirector that led to it; null if none is known"),
             ("redirector_capture_id", "string", "", "capture or file that holds this redirector"),
-            ("redirector_frame", "uint64", "", "frame with its first byte; null for one given as a file"),
+            ("redirector_frame", "uint64", "", "its frame in that table; null for one given as a file"),
             ("capture_id", "string", "", "capture in which its first session was seen"),
             ("frame", "uint64", "", "first frame of that session's flow, 1-based"),
         ),
         _table(
             "redirectors",
-            "What sent players elsewhere: ASX and other redirectors, seen or given as evidence, and "
-            "responses of HTTP; a row for each address named and each session it led to "
-            "(docs/redirectors.md).",
+            "What sent players elsewhere: ASX and other redirectors, seen or given as evidence, "
+            "messages that redirect and script commands; a row for each address named and each session it "
+            "led to (docs/redirectors.md).",
             ("session_id", "string", "", "session that it led to; null if none is known"),
             ("capture_id", "string", "", "capture it was seen in, or the file itself"),
-            ("frame", "uint64", "", "frame with its first byte; null for one given as a file"),
+            (
+                "frame",
+                "uint64",
+                "",
+                "where it begins, of a message or header where it ends; null for a file",
+            ),
             ("ts", "time", "ns", "time stamp of that frame"),
             ("client_ip", "string", "", "who was sent elsewhere; null for one given as a file"),
             ("server_ip", "string", "", "who sent it"),
             ("url", "string", "", "address of the redirector; null for one given as a file"),
-            ("kind", "string", "", "asx, reference, asf line, url list, nsc, or http and the status"),
+            ("kind", "string", "", "asx, nsc and so on; of messages and commands as in docs/redirectors.md"),
             ("title", "string", "", "TITLE of the whole"),
             ("author", "string", "", "AUTHOR of the whole"),
             ("entry", "uint32", "", "number of the entry, from 1; null if nothing is named"),

@@ -13,7 +13,7 @@ from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
 from mmsforensics.asf.file import open_asf as open
 from mmsforensics.asf.guids import guid_name
 from mmsforensics.asf.header import Header, StreamInfo, Tag, parse_header
-from mmsforensics.asf.matching import MATCH, PART, PayloadIndex, find_payloads, payload_index
+from mmsforensics.asf.matching import MATCH, PART, PayloadIndex, find_payloads, payload_index, places
 from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
@@ -81,6 +81,7 @@ __all__ = [
     "parse_header",
     "payload_index",
     "pictures",
+    "places",
     "protections",
     "restore_padding",
     "salvage",

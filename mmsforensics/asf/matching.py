@@ -69,6 +69,12 @@ class PayloadIndex:
         """Bytes of all payloads."""
         return int(self.parts["length"].sum())
 
+    @property
+    def words(self) -> NDArray[np.uint64]:
+        """First eight bytes of each anchor, for `places`."""
+        words: NDArray[np.uint64] = _words(self.data, self.anchors)
+        return words
+
 
 def payload_index(data: NDArray[np.uint8], size: int, offsets: NDArray[np.int64]) -> PayloadIndex:
     """Index the payloads of a medium.
@@ -109,8 +115,37 @@ def packets_at(data: NDArray[np.uint8], offsets: NDArray[np.int64], size: int) -
     return gathered
 
 
-def find_payloads(index: PayloadIndex, blob: NDArray[np.uint8]) -> NDArray[np.void]:
+def places(words: NDArray[np.uint64], blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mark where in bytes an anchor of one of many media begins: a search for each may look there alone.
+
+    Parameters
+    ----------
+    words : ndarray of uint64
+        `PayloadIndex.words` of all media.
+    blob : ndarray of uint8
+
+    Returns
+    -------
+    ndarray of uint8
+        A bit for each byte of `blob`, the lowest first.
+    """
+    slots = 1 << max(int(4 * len(words)).bit_length(), 6)
+    table, seen, zero = _enter_words(words, slots, max(slots * BITS_A_SLOT, 1 << 19))
+    marked: NDArray[np.uint8] = _mark(np.ascontiguousarray(blob), table, seen, zero)
+    return marked
+
+
+def find_payloads(
+    index: PayloadIndex, blob: NDArray[np.uint8], marked: NDArray[np.uint8] | None = None
+) -> NDArray[np.void]:
     """Find a medium's payloads in bytes.
+
+    Parameters
+    ----------
+    index : PayloadIndex
+    blob : ndarray of uint8
+    marked : ndarray of uint8, optional
+        `places` of the blob for this medium and others; what is found is the same with it.
 
     Returns
     -------
@@ -130,6 +165,7 @@ def find_payloads(index: PayloadIndex, blob: NDArray[np.uint8]) -> NDArray[np.vo
             index.heads,
             index.following,
             index.seen,
+            np.empty(0, dtype=np.uint8) if marked is None else marked,
             out,
         )
         if n <= room:
@@ -215,6 +251,62 @@ def _enter(data, anchors, slots, bits):
 
 
 @njit(cache=True, nogil=True)
+def _words(data, anchors):
+    out = np.empty(len(anchors), dtype=np.uint64)
+    for i in range(len(anchors)):
+        out[i] = _word(data, anchors[i])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _enter_words(words, slots, bits):
+    """A table of words with open addressing, a filter before it, and whether 0, which is no entry, is one."""
+    table = np.zeros(slots, dtype=np.uint64)
+    seen = np.zeros(bits // 8, dtype=np.uint8)
+    zero = False
+    for word in words:
+        zero |= word == 0
+        bit = _bit(word, bits - 1)
+        seen[bit >> 3] |= np.uint8(1 << (bit & 7))
+        slot = _slot(word, slots - 1)
+        while table[slot] and table[slot] != word:
+            slot = (slot + 1) & (slots - 1)
+        table[slot] = word
+    return table, seen, zero
+
+
+@njit(cache=True, nogil=True)
+def _mark(blob, table, seen, zero):
+    out = np.zeros((len(blob) + 7) // 8, dtype=np.uint8)
+    mask, bits = len(table) - 1, len(seen) * 8 - 1
+    word = np.uint64(0)
+    if len(blob) >= 8:
+        word = _word(blob, 0)
+    for b in range(len(blob) - ANCHOR + 1):
+        bit = _bit(word, bits)
+        if seen[bit >> 3] & (1 << (bit & 7)):
+            slot = _slot(word, mask)
+            while table[slot] and table[slot] != word:
+                slot = (slot + 1) & mask
+            if table[slot] or (zero and word == 0):
+                out[b >> 3] |= np.uint8(1 << (b & 7))
+        if b + 8 < len(blob):
+            word = (word >> np.uint64(8)) | (np.uint64(blob[b + 8]) << np.uint64(56))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _next_marked(marked, b, end):
+    """The first marked place from `b` on, or `end`."""
+    while b < end:
+        rest = marked[b >> 3] >> (b & 7)
+        if rest & 1:
+            return b
+        b = b + 1 if rest else (b | 7) + 1
+    return end
+
+
+@njit(cache=True, nogil=True)
 def _extend(blob, b, low, data, m, begin, end):
     """How far bytes agree before and behind a place, inside the payload ``[begin, end)``."""
     back = 0
@@ -276,7 +368,7 @@ def _behind(blob, b, data, m, offsets, lengths, k, out, n):
 
 
 @njit(cache=True, nogil=True)
-def _search(blob, data, offsets, lengths, anchors, heads, following, seen, out):
+def _search(blob, data, offsets, lengths, anchors, heads, following, seen, marked, out):
     """Go through a blob; returns the number of matches, of which as many as there is room are written."""
     mask, bits = len(heads) - 1, len(seen) * 8 - 1
     n = 0
@@ -287,6 +379,11 @@ def _search(blob, data, offsets, lengths, anchors, heads, following, seen, out):
     if len(blob) >= 8:
         word = _word(blob, 0)
     while b + ANCHOR <= len(blob):
+        if len(marked):
+            b = _next_marked(marked, b, len(blob) - ANCHOR + 1)
+            if b + ANCHOR > len(blob):
+                break
+            word = _word(blob, b)
         bit = _bit(word, bits)
         i = np.int32(-1)
         if seen[bit >> 3] & (1 << (bit & 7)):

@@ -22,10 +22,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf.guids import guid_of
-from mmsforensics.asf.header import BROADCAST, SEEKABLE, Header, parse_header
+from mmsforensics.asf.header import Header, parse_header
 from mmsforensics.asf.packets import walk_payloads
 from mmsforensics.asf.padding import restore_padding
-from mmsforensics.asf.tree import DATA_OBJECT, DATA_OBJECT_HEAD, FRAME, HEADER_FIELDS
+from mmsforensics.asf.repaired_header import PacketFacts, repaired_header
+from mmsforensics.asf.tree import DATA_OBJECT_HEAD, FRAME
 
 BLOCK = 2 << 20
 """Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""
@@ -206,17 +207,17 @@ def write_playable(
     keep, shift = _joined(header, survey, notes)
     indexes = _indexes(header, survey, keep, shift, notes)
     count = int(np.count_nonzero(keep))
-    new_header = _repaired_header(
-        header,
-        header_bytes,
-        survey,
+    facts = PacketFacts(
         count=count,
         packet_size=packet_size,
         index_size=sum(len(raw) for raw, _ in indexes),
-        shift=shift,
-        indexed=bool(indexes),
-        notes=notes,
+        seekable=bool(indexes) or all(s.type != "video" for s in header.streams),
+        same=count == len(order) == header.packet_count,
+        play_end_ms=survey.last_presentation - shift,
+        send_end_ms=survey.last_send - shift,
+        last_duration_ms=survey.last_duration,
     )
+    new_header = repaired_header(header, header_bytes, facts, notes)
     out.write(new_header)
     tell(_header_edits(header_bytes, new_header))
     written = len(new_header)
@@ -402,85 +403,6 @@ def _simple_index(file_id: bytes, rows: NDArray[np.void]) -> bytes:
         + rows.tobytes()
     )
     return guid_of("Simple Index Object") + (FRAME + len(body)).to_bytes(8, "little") + body
-
-
-def _repaired_header(
-    header: Header,
-    original: bytes,
-    survey: _Survey,
-    *,
-    count: int,
-    packet_size: int,
-    index_size: int,
-    shift: int,
-    indexed: bool,
-    notes: list[str],
-) -> bytes:
-    """The header with the fields that depend on what follows written anew; its size stays."""
-    raw = bytearray(original[: header.size])
-    head = bytearray(DATA_OBJECT_HEAD)
-    head[:16] = DATA_OBJECT
-    head[16:24] = (DATA_OBJECT_HEAD + count * packet_size).to_bytes(8, "little")
-    head[24:40] = header.file_id.ljust(16, b"\0")
-    head[40:48] = count.to_bytes(8, "little")
-    head[48:50] = b"\x01\x01"
-    size = len(raw) + len(head) + count * packet_size + index_size
-    _repair_frame(raw, header, notes)
-    whole = not header.broadcast and header.packet_count == count and header.play_duration > 0
-    for item in header.walk():
-        if item.name == "File Properties" and item.size >= 104:
-            at = item.offset
-            flags = header.flags & ~(BROADCAST | SEEKABLE)
-            audio_only = not any(s.type == "video" for s in header.streams)
-            if indexed or audio_only:
-                flags |= SEEKABLE
-            _put(raw, at + 40, size, 8)
-            _put(raw, at + 56, count, 8)
-            if not whole:
-                end = max(survey.last_presentation - shift, 0) + survey.last_duration
-                _put(raw, at + 64, end * 10_000, 8)
-                _put(raw, at + 72, (max(survey.last_send - shift, 0) + survey.last_duration) * 10_000, 8)
-                notes.append("durations were computed from the packets")
-            _put(raw, at + 88, flags, 4)
-            _put(raw, at + 92, packet_size, 4)
-            _put(raw, at + 96, packet_size, 4)
-            if bytes(raw[at : at + item.size]) != original[at : at + item.size]:
-                notes.append("File Properties were repaired")
-        elif item.name == "Digital Signature":
-            raw[item.offset : item.offset + 16] = guid_of("Padding")
-            notes.append("a Digital Signature, void after any change, was turned into a Padding Object")
-        elif item.name == "Marker" and (survey.sound.size != count or count != header.packet_count):
-            notes.append("offsets in the Marker Object are those of the original file")
-    return bytes(raw + head)
-
-
-def _repair_frame(raw: bytearray, header: Header, notes: list[str]) -> None:
-    """Make the sizes and the count of objects say what is there."""
-    end, count = HEADER_FIELDS, len(header.tree)
-    for item in header.walk():
-        if int.from_bytes(raw[item.offset + 16 : item.offset + FRAME], "little") != item.size:
-            _put(raw, item.offset + 16, item.size, 8)
-            notes.append(f"the size of the {item.name} object at {item.offset} was set to what is there")
-    if header.tree:
-        end = header.tree[-1].offset + header.tree[-1].size
-    rest = len(raw) - end
-    if rest >= FRAME:
-        raw[end : end + FRAME] = guid_of("Padding") + rest.to_bytes(8, "little")
-        count += 1
-        notes.append(f"{rest} bytes of the header that are no objects were turned into a Padding Object")
-    elif rest and header.tree:
-        _put(raw, header.tree[-1].offset + 16, header.tree[-1].size + rest, 8)
-        notes.append(f"{rest} bytes behind the last object of the header were made part of it")
-    if len(raw) != int.from_bytes(raw[16:24], "little"):
-        _put(raw, 16, len(raw), 8)
-        notes.append(f"the size of the header was set to {len(raw)}")
-    if count != int.from_bytes(raw[24:28], "little"):
-        _put(raw, 24, count, 4)
-        notes.append(f"the number of header objects was set to {count}")
-
-
-def _put(raw: bytearray, at: int, value: int, width: int) -> None:
-    raw[at : at + width] = min(value, (1 << 8 * width) - 1).to_bytes(width, "little")
 
 
 def _header_edits(original: bytes, new: bytes) -> NDArray[np.void]:

@@ -249,10 +249,10 @@ def _drm_header(text: str, item: AsfObject) -> Protection:
     """Facts of a WRMHEADER; read by pattern, since nothing of it may be expanded or trusted to be XML."""
 
     def element(name: str) -> str:
-        value = re.search(rf"<{name}>\s*([^<]*?)\s*</{name}>", text)
-        return value[1] if value else ""
+        value = re.search(rf"<{name}>([^<]*)</{name}>", text)
+        return value[1].strip() if value else ""
 
-    version = re.search(r"<WRMHEADER[^>]*\bversion=[\"']([^\"']*)", text)
+    version = re.search(r"<WRMHEADER[^<>]*\bversion=[\"']([^\"'<>]*)", text)
     return Protection(
         source_object=item.name,
         system=f"WRMHEADER {version[1]}" if version else "",

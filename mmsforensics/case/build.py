@@ -70,7 +70,9 @@ def build(
             surroundings.given(documents)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
-            place = MediaPlace(work, spool, store, book, writers, spools, MediaRows(store))
+            place = MediaPlace(
+                work, spool, store, book, writers, spools, MediaRows(store), surroundings.command
+            )
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
                 recorder = CaseRecorder(

@@ -13,14 +13,23 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.asf import MATCH, Reason, find_payloads, parse_header, payload_index, walk_packets
+from mmsforensics.asf import (
+    MATCH,
+    Reason,
+    find_payloads,
+    parse_header,
+    payload_index,
+    places,
+    walk_packets,
+    walk_payloads,
+)
 from mmsforensics.case.folder import Case
 from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.sessions import pad
@@ -30,11 +39,17 @@ LEAST_AGREED: Final = 1024
 
 MATCHED_KINDS: Final = ("faithful", "packets", "merged")
 
+MANY_MEDIA: Final = 3
+"""Media from which on it pays to go through all of them first."""
+
 MAX_BREAKS: Final = 100
 """Breaks described one by one."""
 
 HEADER_LIMIT: Final = 1 << 26
 """Bytes of a file's beginning that may be its header."""
+
+WALKED_AT_ONCE: Final = 4 << 20
+"""Bytes of a file's packets walked at once."""
 
 SHOWN: Final = 16
 """Foreign bytes shown in hex."""
@@ -76,6 +91,8 @@ class MediumMatch:
     break_count: int
     matches: NDArray[np.void]
     """Dtype MATCH."""
+    of_file: int = 0
+    """Payload bytes of the file, where it is ASF, that are the medium's."""
 
     @property
     def share(self) -> float:
@@ -110,6 +127,8 @@ class FileMatch:
     path: str
     size: int
     sha256: str
+    payload_bytes: int
+    """Payload bytes of its data packets, as far as it begins with an ASF header; 0 where it does not."""
     problems: tuple[str, ...]
     """Why players may not play it."""
     media: tuple[MediumMatch, ...]
@@ -123,7 +142,8 @@ def match(case: Case, files: Iterable[str | os.PathLike[str]]) -> list[FileMatch
     ----------
     case : Case
     files : iterable of paths
-        Recordings found on a disk, whole or partial, saved by whatever program; what a carver made.
+        Recordings found on a disk, whole or partial, saved by whatever program; what a carver made. Of a
+        folder all files in it and below, in the order of their names; links in it are not followed.
 
     Returns
     -------
@@ -135,32 +155,104 @@ def match(case: Case, files: Iterable[str | os.PathLike[str]]) -> list[FileMatch
     OSError
         A file cannot be read.
     """
-    paths = [Path(file) for file in files]
+    paths = [path for file in files for path in _files_of(Path(file))]
     hashes = [_sha256(path) for path in paths]
     found: list[list[MediumMatch]] = [[] for _ in paths]
     rows = case.table("media").to_pylist()
     urls = {row["session_id"]: row["url"] for row in case.table("sessions").to_pylist()}
-    for row in rows:
-        if row["kind"] not in MATCHED_KINDS or not row["packets"]:
-            continue
+    wanted = [row for row in rows if row["kind"] in MATCHED_KINDS and row["packets"]]
+    marked = _marked(case, wanted, paths)
+    for row in wanted:
         stem = row["media_id"].rpartition("-")[0]
         twins = {r["sha256"] for r in rows if r["media_id"].rpartition("-")[0] == stem}
         medium = _Medium(case, row)
         for number, path in enumerate(paths):
             same = hashes[number] in twins
-            agreed = medium.held_against(mapped(path), urls.get(row["session_id"], ""), same=same)
+            url = urls.get(row["session_id"], "")
+            agreed = medium.held_against(mapped(path), url, marked[number], same=same)
             if same or agreed.agreed >= LEAST_AGREED:
                 found[number].append(agreed)
     return [
-        FileMatch(
-            path=os.fspath(path),
-            size=path.stat().st_size,
-            sha256=sha256,
-            problems=tuple(unplayable(mapped(path))),
-            media=tuple(sorted(media, key=lambda m: (not m.same_file, -m.agreed))),
-        )
-        for path, sha256, media in zip(paths, hashes, found, strict=True)
+        _file_match(path, sha256, media) for path, sha256, media in zip(paths, hashes, found, strict=True)
     ]
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """A file itself, or the regular files in a folder and below."""
+    if not path.is_dir():
+        yield path
+        return
+    for folder, below, names in os.walk(path):
+        below.sort()
+        for name in sorted(names):
+            found = Path(folder, name)
+            if found.is_file() and not found.is_symlink():
+                yield found
+
+
+def _file_match(path: Path, sha256: str, media: list[MediumMatch]) -> FileMatch:
+    blob = mapped(path)
+    payload_bytes, shares = _explained(blob, [m.matches for m in media])
+    told = [replace(m, of_file=share) for m, share in zip(media, shares, strict=True)]
+    return FileMatch(
+        path=os.fspath(path),
+        size=len(blob),
+        sha256=sha256,
+        payload_bytes=payload_bytes,
+        problems=tuple(unplayable(blob)),
+        media=tuple(sorted(told, key=lambda m: (not m.same_file, -m.agreed))),
+    )
+
+
+def _explained(blob: NDArray[np.uint8], media: list[NDArray[np.void]]) -> tuple[int, list[int]]:
+    """Payload bytes of an ASF file, and how many of them each list of matches covers."""
+    total, shares = 0, [0] * len(media)
+    ends = [np.concatenate(([0], np.cumsum(matches["length"]))) for matches in media]
+    for begin, length in _payloads_of(blob):
+        total += int(length.sum())
+        for i, matches in enumerate(media):
+            before = _covered_before(matches, ends[i], begin)
+            shares[i] += int((_covered_before(matches, ends[i], begin + length) - before).sum())
+    return total, shares
+
+
+def _covered_before(
+    matches: NDArray[np.void], ends: NDArray[np.int64], at: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Bytes of matches that stand before each place; `ends` are their sums."""
+    if not len(matches):
+        return np.zeros(len(at), dtype=np.int64)
+    which = np.maximum(np.searchsorted(matches["file_offset"], at, side="right") - 1, 0)
+    reached = np.clip(at - matches["file_offset"][which], 0, matches["length"][which])
+    covered: NDArray[np.int64] = ends[which] + reached
+    return covered
+
+
+def _payloads_of(blob: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Offsets and lengths of the payloads of a file that begins as ASF, some packets at a time."""
+    if blob[: len(ASF_HEADER_GUID)].tobytes() != ASF_HEADER_GUID:
+        return
+    header = parse_header(blob[:HEADER_LIMIT].tobytes())
+    size, begin = header.packet_size, header.data_offset
+    if not size or not begin:
+        return
+    count = (len(blob) - begin) // size
+    if header.data_packets and not header.broadcast:
+        count = min(count, header.data_packets)
+    step = max(WALKED_AT_ONCE // size, 1)
+    for first in range(0, count, step):
+        at = begin + first * size
+        part = np.ascontiguousarray(blob[at : at + min(step, count - first) * size])
+        _, payloads = walk_payloads(part, size)
+        yield at + payloads["packet"] * size + payloads["at"], payloads["length"].astype(np.int64)
+
+
+def _marked(case: Case, rows: list[dict[str, object]], paths: list[Path]) -> list[NDArray[np.uint8] | None]:
+    """For each file where something of any medium may be: a file is gone through once, not once a medium."""
+    if len(rows) < MANY_MEDIA:
+        return [None] * len(paths)
+    words = np.unique(np.concatenate([_Medium(case, row).words for row in rows]))
+    return [places(words, mapped(path)) for path in paths]
 
 
 class _Medium:
@@ -183,9 +275,16 @@ class _Medium:
         offsets = offsets[offsets + size <= len(data)]
         self._index = payload_index(data, size, offsets)
 
-    def held_against(self, blob: NDArray[np.uint8], url: str, *, same: bool) -> MediumMatch:
-        """What a file has of it."""
-        matches = find_payloads(self._index, blob)
+    @property
+    def words(self) -> NDArray[np.uint64]:
+        """What its anchors begin with."""
+        return self._index.words
+
+    def held_against(
+        self, blob: NDArray[np.uint8], url: str, marked: NDArray[np.uint8] | None, *, same: bool
+    ) -> MediumMatch:
+        """What a file has of it; `marked` says where it may have something."""
+        matches = find_payloads(self._index, blob, marked)
         parts = self._index.parts
         covered = _covered(parts, matches)
         whole = np.ones(int(parts["packet"].max()) + 1 if len(parts) else 0, dtype=np.bool_)
@@ -317,7 +416,7 @@ def unplayable(blob: NDArray[np.uint8]) -> Iterator[str]:
 
 
 def _unsound(data: NDArray[np.uint8], size: int, begin: int) -> Iterator[str]:
-    step = max((4 << 20) // size, 1)
+    step = max(WALKED_AT_ONCE // size, 1)
     bad, first = 0, ""
     for at in range(0, len(data) // size, step):
         heads = walk_packets(np.ascontiguousarray(data[at * size : (at + step) * size]), size)

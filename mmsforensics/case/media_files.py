@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
-from mmsforensics.asf import Header, parse_header
+from mmsforensics.asf import Header, ScriptCommand, parse_header
 from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lender, Lending, padded
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
@@ -156,6 +156,8 @@ class MediaPlace:
     writers: Writers
     spools: Spools
     rows: MediaRows
+    commanded: Callable[[str, int, int, ScriptCommand], None]
+    """Takes a script command of a stream, with its session, frame and time."""
 
 
 class MediumFile:

@@ -8,8 +8,9 @@ Rules of this file:
 * a session that knows its server by the address alone is joined by the path; that is said;
 * a redirector given as evidence has neither client nor time: it is joined to every session of the same
   content;
-* a response of status 30x means nothing by itself: it is a row when it belongs to a session, leads to one, or
-  to a redirector that is a row.
+* a response of status 30x and a link to open mean nothing by themselves: they are rows when they lead to a
+  session or to a redirector that is a row, a response also when it belongs to a session;
+* a script command may send the player elsewhere at any time until its session is over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 
 from mmsforensics.case.viewings import Watched, same_content
 from mmsforensics.protocols.redirectors import Entry, Redirector, content_key
-from mmsforensics.sessions.redirections import Redirection
+from mmsforensics.sessions.redirections import BY_MESSAGE, Redirection
 
 LED_WITHIN_NS: Final = 60_000_000_000
 """From a redirector to the session it led to. Players open it at once; one that tries a transport that does
@@ -48,7 +49,7 @@ class Seen:
     led: dict[tuple[int, int], list[tuple[Watched, str]]] = field(default_factory=dict)
     """Sessions by entry and alternative, each with why."""
     last: int = 0
-    """End of the last session that it led to."""
+    """End of the last session that it led to, or of the one that it stands in."""
 
     @property
     def ts(self) -> int:
@@ -66,7 +67,10 @@ def join(seen: Sequence[Seen], sessions: Sequence[Watched]) -> dict[str, tuple[i
     """
     entry_of: dict[str, tuple[int, int]] = {}
     by_path: dict[str, list[tuple[int, Entry]]] = {}
+    ends = {session.session_id: session.end_ts for session in sessions}
     for position, item in enumerate(seen):
+        if item.redirector.kind.startswith("script "):
+            item.last = ends.get(item.carrier or "", 0)
         for entry in item.redirector.entries:
             by_path.setdefault(content_key(entry.target)[2], []).append((position, entry))
     for session in sorted(sessions, key=lambda s: (s.start_ts, s.session_id)):
@@ -79,7 +83,7 @@ def join(seen: Sequence[Seen], sessions: Sequence[Watched]) -> dict[str, tuple[i
             position, entry, why = best
             _note(seen[position], entry, session, why)
             seen[position].last = max(seen[position].last, session.end_ts)
-            if seen[position].redirector.kind[:5] != "http ":
+            if not seen[position].redirector.kind.startswith(BY_MESSAGE):
                 entry_of[session.session_id] = (position, entry.number)
     return entry_of
 
@@ -122,8 +126,8 @@ def telling(seen: Sequence[Seen]) -> list[Seen]:
     kept: set[int] = set()
     fetched: dict[Content, list[Redirection]] = {}  # redirectors that are rows, by their own address
     for item in sorted(seen, key=lambda s: s.ts, reverse=True):
-        by_status = item.seen is not None and item.seen.by_status
-        if by_status and item.carrier is None and not item.led and not _leads_on(item, fetched):
+        little = item.seen is not None and item.seen.means_little
+        if little and not item.led and not _leads_on(item, fetched):
             continue
         kept.add(id(item))
         if item.seen is not None:

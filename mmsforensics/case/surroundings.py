@@ -11,18 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from mmsforensics.asf import ScriptCommand
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import GivenDocument
 from mmsforensics.case.redirecting import Seen, join, rows, telling
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.viewings import ATTEMPT_PORTS, Refusal, Viewing, Watched, attempts, group
+from mmsforensics.protocols.messages import At
 from mmsforensics.protocols.redirectors import Entry, read_redirector
 from mmsforensics.sessions import SessionSummary
-from mmsforensics.sessions.redirections import Redirection, params_of
+from mmsforensics.sessions.redirections import Redirection, params_of, script_kind, told_to_go
 from mmsforensics.streams import FlowSummary
 from mmsforensics.streams.flows import Endpoint
 
 TCP: Final = 6
+
+MOST_COMMANDS: Final = 1 << 16
+"""Script commands of streams that are followed; all stand in the table `script_commands`."""
 
 
 class Surroundings:
@@ -34,6 +39,7 @@ class Surroundings:
         self._sessions: list[Watched] = []
         self._seen: list[Seen] = []
         self._refusals: list[Refusal] = []
+        self._commands: list[tuple[str, int, int, ScriptCommand]] = []
 
     def given(self, documents: Iterable[GivenDocument]) -> None:
         """Take redirectors given as evidence."""
@@ -47,6 +53,20 @@ class Surroundings:
         """Take a redirector that was seen, and the identifier of the session whose exchange it was."""
         capture_id, frame = self._book.one(redirection.frame)
         self._seen.append(Seen(capture_id, frame, carrier, redirection.redirector, redirection))
+
+    def command(self, session_id: str, frame: int, ts: int, command: ScriptCommand) -> None:
+        """Take a script command of a stream; its session is not finished yet."""
+        if script_kind(command.type) and command.value and len(self._commands) < MOST_COMMANDS:
+            self._commands.append((session_id, frame, ts, command))
+
+    def _follow(self) -> None:
+        """Take script commands of streams for what they are, now that their sessions are known."""
+        sessions = {s.session_id: s for s in self._sessions}
+        for session_id, frame, ts, command in self._commands:
+            session = sessions[session_id]
+            kind, ends = script_kind(command.type), (session.client_ip, session.server_ip)
+            at = At(direction="server", offset=0, frame=frame, ts=ts)
+            self.redirection(session_id, told_to_go(0, at, kind, command.value, session.url, *ends))
 
     def session(self, session_id: str, summary: SessionSummary) -> None:
         """Take a finished session."""
@@ -93,6 +113,7 @@ class Surroundings:
 
     def finish(self) -> None:
         """Write both tables."""
+        self._follow()
         entry_of = join(self._seen, self._sessions)
         for item in telling(self._seen):
             for entry, session, why in rows(item):

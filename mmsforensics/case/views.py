@@ -66,6 +66,8 @@ def write_views(
     for command in _streamed(place.root / names.path(kind), header, packets):
         row = packets[command.packet]
         _command_row(place, mine, header, command, int(row["frame"]), int(row["ts"]))
+        if kind != "merged":  # else the copies have told it
+            place.commanded(names.session_id, int(row["frame"]), int(row["ts"]), command)
     for marker in markers(header):
         times = {"time_ms": marker.time_ms, "play_ms": marker.time_ms - header.preroll_ms}
         place.store.append_row(

@@ -20,16 +20,14 @@ SHOWN_BREAKS = 10
 
 @click.command()
 @click.argument("case", type=click.Path(path_type=Path))
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
     """Tie WMA and WMV files found on a disk, or what a carver made of a capture, to the sessions of a case.
 
     A file may be whole or a part, saved by whatever program with a header of its own, or no ASF file at all:
-    the payloads of the case's media are looked for at every byte of it. Says how much agrees, where it
-    breaks, and why the file may not play.
+    the payloads of the case's media are looked for at every byte of it. Of a folder all files in it are
+    taken. Says how much agrees, where it breaks, and why the file may not play.
 
     \b
     Exit code 1 when nothing of a file was found.
@@ -46,7 +44,7 @@ def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
     else:
         for file in found:
             _print(file)
-    sys.exit(0 if all(f.media for f in found) else 1)
+    sys.exit(0 if found and all(f.media for f in found) else 1)
 
 
 def _print(file: FileMatch) -> None:
@@ -60,6 +58,8 @@ def _print(file: FileMatch) -> None:
         click.echo("  nothing of it is in the case")
     for medium in file.media:
         click.echo(f"  {_verdict(medium)}  {medium.media_id}  {printable(medium.url)}")
+        if file.payload_bytes:
+            click.echo(f"      of the file {_share(medium.of_file, file.payload_bytes)}")
         for text in medium.foreign(mapped(Path(file.path))):
             click.echo(f"      {text}")
         for place in medium.breaks[:SHOWN_BREAKS]:
@@ -71,10 +71,14 @@ def _print(file: FileMatch) -> None:
 def _verdict(medium: MediumMatch) -> str:
     if medium.same_file:
         return "the same file"
-    percent = int(medium.share * 10_000) / 100  # not rounded up: 100 % is all of it
-    share = f"{medium.agreed:,} of {medium.payload_bytes:,} payload bytes ({percent:.2f} %)"
+    share = _share(medium.agreed, medium.payload_bytes)
     order = "" if medium.ordered else ", not in order"
     return f"{share}, {medium.packets_whole:,} of {medium.packets:,} packets whole{order}"
+
+
+def _share(part: int, whole: int) -> str:
+    hundredths = part * 10_000 // max(whole, 1)  # not rounded up: 100 % is all of it
+    return f"{part:,} of {whole:,} payload bytes ({hundredths / 100:.2f} %)"
 
 
 def _plain(file: FileMatch) -> dict[str, object]:
@@ -84,6 +88,7 @@ def _plain(file: FileMatch) -> dict[str, object]:
         "path": file.path,
         "size": file.size,
         "sha256": file.sha256,
+        "payload_bytes": file.payload_bytes,
         "problems": list(file.problems),
         "media": [
             {
@@ -94,6 +99,7 @@ def _plain(file: FileMatch) -> dict[str, object]:
                 "agreed_bytes": m.agreed,
                 "payload_bytes": m.payload_bytes,
                 "share": round(m.share, 6),
+                "file_bytes": m.of_file,
                 "packets": m.packets,
                 "packets_whole": m.packets_whole,
                 "in_order": m.ordered,

@@ -1,7 +1,7 @@
 """Redirectors of Windows Media: the little texts that tell a player what to open.
 
 ASX files (also called WAX, WVX, WMX), ``[Reference]`` files that servers send for rolling over to HTTP,
-one-line ``ASF http://…`` files, lists of ``mms:`` addresses, station files as far as they name an address
+one-line ``ASF http://…`` files, lists of ``mms:`` addresses, station files
 [Windows Media metafile reference; MS-MSB 2.2.1].
 
 Rules of this file:
@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
+
+from mmsforensics.protocols.nsc import parse
 
 TEXT_LIMIT: Final = 1 << 18
 """Characters read; a playlist of thousand entries has some hundred thousand."""
@@ -59,7 +61,6 @@ _ATTRIBUTE = re.compile(
     r"""([A-Za-z_:][A-Za-z0-9_:.-]{0,80})\s{0,80}=\s{0,80}("[^"]*"?|'[^']*'?|[^\s"'>]+)"""
 )
 _REFERENCE = re.compile(r"^[ \t]*Ref(\d{1,6})[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
-_NSC_KEY = re.compile(r"^[ \t]*([A-Za-z0-9 ]{1,40}?)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _ONE_LINE = re.compile(r"\s*ASF\s+([A-Za-z][A-Za-z0-9+.-]{1,15}://\S+)\s*$", re.IGNORECASE)
 _STREAM_URL = re.compile(r"mms[tuh]?://\S+$", re.IGNORECASE)
 _BEGIN = re.compile(rb"(?:[\xef\xbb\xbf\xfe\xff]{2,3})?\s*(?:<asx|<\?xml|<!--|\[|#|asf\s|mms)", re.IGNORECASE)
@@ -213,22 +214,17 @@ def _reference(text: str, url: str, *, cut: bool) -> Redirector:
 
 
 def _station(text: str, *, cut: bool) -> Redirector:
-    """A station file; encoded values are left to its own decoder [MS-MSB 2.2.1]."""
-    values = {m[1].lower(): m[2] for m in _NSC_KEY.finditer(text[: TEXT_LIMIT // 4])}
+    """A station file, its encoded values decoded [MS-MSB 2.2.1]."""
+    station = parse(text.encode("utf-8", "backslashreplace"))
     entries: list[Entry] = []
-    address, port = values.get("ip address", ""), values.get("ip port", "")
-    if re.fullmatch(r"[0-9.]{7,15}|[0-9A-Fa-f:]{3,45}", address) and re.fullmatch(
-        r"0x[0-9A-Fa-f]{1,8}|\d{1,5}", port
-    ):
+    address, port = station.address, station.port
+    if re.fullmatch(r"[0-9.]{7,15}|[0-9A-Fa-f:]{3,45}", address) and port:
         host = f"[{address}]" if ":" in address else address
-        entries.append(_entry(1, 1, "multicast", f"asfm://{host}:{int(port, 0) & 0xFFFF}", ""))
-    unicast = values.get("unicast url", "")
+        entries.append(_entry(1, 1, "multicast", f"asfm://{host}:{port}", ""))
+    unicast = station.text("Unicast URL")
     if "://" in unicast:
         entries.append(_entry(1, len(entries) + 1, "ref", unicast, ""))
-    name = values.get("name", "")
-    return Redirector(
-        kind="nsc", title="" if name.startswith("02") else name, entries=tuple(entries), cut=cut
-    )
+    return Redirector(kind="nsc", title=station.text("Name")[:VALUE_LIMIT], entries=tuple(entries), cut=cut)
 
 
 def _url_list(text: str, url: str, *, cut: bool) -> Redirector | None:

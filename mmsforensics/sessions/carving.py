@@ -53,7 +53,7 @@ class CarvedStream:
         }
         self._first_frame = first_frame
         self._new_story = new_story
-        self._carvers: dict[Direction, _Carver] = {side: _Carver(self) for side in self._ends}
+        self._carvers: dict[Direction, Carver] = {side: Carver(self.begin) for side in self._ends}
 
     def handle(self, message: Message) -> None:
         """Take the next message, in order of frames."""
@@ -86,13 +86,25 @@ class CarvedStream:
         return story
 
 
-class _Carver:
-    """Finds the files in one direction."""
+class Carver:
+    """Finds the files in one stream of bytes; `begin` begins the session of one, where it begins."""
 
-    __slots__ = ("_alone", "_buffer", "_end", "_file", "_next", "_reader", "_start", "over", "silent")
+    __slots__ = (
+        "_alone",
+        "_begin_story",
+        "_buffer",
+        "_end",
+        "_file",
+        "_name",
+        "_next",
+        "_start",
+        "over",
+        "silent",
+    )
 
-    def __init__(self, reader: CarvedStream) -> None:
-        self._reader = reader
+    def __init__(self, begin: Callable[[At], Story], name: str = "") -> None:
+        self._begin_story = begin
+        self._name = name
         self._buffer = StreamBuffer()  # not looked through yet, or a header that is not whole
         self._next = 0
         self._file: FetchedFile | None = None
@@ -171,9 +183,9 @@ class _Carver:
         here = At(direction=at.direction, offset=offset, frame=at.frame, ts=at.ts)
         size = None if offset == 0 and self._alone else size_of(header)
         self._end = None if size is None else offset + size
-        self._file = FetchedFile("", Validators("", "", size))
+        self._file = FetchedFile(self._name, Validators("", "", size))
         self._file.announce(0, EVERYTHING)
-        self._file.claim(lambda story: story or self._reader.begin(here))
+        self._file.claim(lambda story: story or self._begin_story(here))
 
 
 NONE: Final = Header((), 0)
@@ -280,4 +292,4 @@ class CarvedFiles:
         return story
 
 
-__all__ = ["CarvedFiles", "CarvedStream", "believed", "size_of"]
+__all__ = ["CarvedFiles", "CarvedStream", "Carver", "believed", "size_of"]

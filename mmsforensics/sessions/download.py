@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.asf import parse_header, salvage, walk_packets
+from mmsforensics.asf import Header, parse_header, salvage, walk_packets
 from mmsforensics.asf.salvaged import MAX_PACKET
 from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
@@ -68,6 +68,7 @@ class Download:
         self.missing = 0
         self.bytes = 0
         self.title = ""
+        self.header: Header | None = None
 
     def body(self, message: Body) -> None:
         """Take a stretch of the body."""
@@ -210,6 +211,7 @@ class Download:
         raw = data[:size].tobytes()
         header = parse_header(raw)
         self._writer = self._recorder.open_medium(self._session, raw, self._name)
+        self.header = header
         self.title = header.title
         self._packet_size = header.packet_size
         self._data_start = size

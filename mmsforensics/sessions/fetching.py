@@ -102,6 +102,7 @@ class FetchedFile:
         self._claims: list[Claim] = []
         self._assembly = Assembly()
         self._download: Download | None = None
+        self._commanded = False  # whether its header's script commands were told
         self._announced: Ranges = []
         self._sent: Ranges = []  # of responses that were whole by their framing
         self._reach = 0
@@ -157,6 +158,9 @@ class FetchedFile:
         download = self._download
         packets, size = download.packets, download.bytes
         download.body(body)
+        if not packets and not size and download.header is not None and not self._commanded:
+            self._commanded = True
+            story.commanded(download.header, body.at)
         story.received += download.packets - packets
         story.media_bytes += download.bytes - size
         story.saw(body.at)

@@ -12,9 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -33,19 +31,20 @@ from mmsforensics.protocols import (
     WmspPacket,
 )
 from mmsforensics.protocols.messages import At, Direction
-from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directives, read_pragma, request_type
+from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, read_pragma
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import MiddleOfDownload
+from mmsforensics.sessions.exchange import Exchange, exchange_url
 from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches, Key
 from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
-from mmsforensics.sessions.mms_session import ip_text, part_of
+from mmsforensics.sessions.mms_session import part_of
 from mmsforensics.sessions.push import setup_details
 from mmsforensics.sessions.redirections import Redirection, moved
 from mmsforensics.sessions.story import Story
+from mmsforensics.sessions.uploads import Upload
 from mmsforensics.sessions.wmsp_telling import (
     CHALLENGED,
     REDIRECTS,
-    MetadataParts,
     answered_scheme,
     challenge_details,
     metadata_details,
@@ -59,13 +58,8 @@ from mmsforensics.sessions.wmsp_telling import (
 )
 from mmsforensics.streams.flows import Endpoint
 
-HTTP_PORT = 80
 KEPT_EXCHANGES = 64
 """Requests remembered while their responses are outstanding."""
-
-_PLAYER = re.compile(r"^(?:NSPlayer|NSServer|WMCacheProxy)/", re.IGNORECASE)
-_PRAGMA = re.compile(r"xplaystrm|xclientguid|stream-switch|version11-enabled|request-context", re.IGNORECASE)
-_GUID = re.compile(r"xclientguid\s*=\s*(\{[^{}]{8,64}\})", re.IGNORECASE)
 
 END_OF_STREAM_MORE = 1
 """Reason of an $E after which another entry follows [MS-WMSP 2.2.3.4]."""
@@ -73,122 +67,10 @@ END_OF_STREAM_MORE = 1
 STARTING = frozenset(("Describe", "Play", "PlayNextEntry", *PUSH_REQUEST_TYPES))
 """Requests without which there are no media: refused, they fail the session."""
 
-FindStory = Callable[["Exchange", Endpoint, Endpoint, int], Story]
+NewStory = Callable[[Endpoint, Endpoint, int], Story]
+FindStory = Callable[[Exchange, Endpoint, Endpoint, int], Story]
 ReadDocument = Callable[[Document], None]
 Redirect = Callable[[Redirection], None]
-
-
-class Exchange:
-    """A request and its response."""
-
-    __slots__ = (
-        "at_once",
-        "fetch",
-        "header_at",
-        "kind",
-        "metadata",
-        "middle",
-        "pragma",
-        "request",
-        "response",
-        "story",
-        "told",
-        "tunnel",
-        "unheard",
-    )
-
-    def __init__(self) -> None:
-        self.request: Request | None = None
-        self.pragma = Directives()  # of the request
-        self.kind = ""  # its type, by MS-WMSP or MS-WMHTTP
-        self.metadata = MetadataParts()
-        self.header_at = 0  # LocationId of the header's first part
-        self.at_once = 0  # packets with the B bit
-        self.response: Response | None = None
-        self.story: Story | None = None
-        self.fetch: Fetch | None = None
-        self.middle: MiddleOfDownload | None = None
-        self.told = 0  # how many of request and response stand in the story
-        self.tunnel = ""  # host and port of the CONNECT through which it goes
-        self.unheard: list[Hole | Malformed | Overlap] = []
-
-    def ask(self, request: Request) -> None:
-        """Take the request."""
-        self.request = request
-        self.pragma = read_pragma(request)
-        self.kind = request_type(request, self.pragma)
-
-    @property
-    def connects(self) -> bool:
-        """Whether the request asks a proxy for a tunnel."""
-        return self.request is not None and self.request.method == "CONNECT"
-
-    @property
-    def pushes(self) -> bool:
-        """Whether the request is one of push distribution."""
-        return self.kind in PUSH_REQUEST_TYPES
-
-    @property
-    def tokens(self) -> set[str]:
-        """What the request names its session by."""
-        number = self.pragma.number("client-id")
-        push = push_id(self.request) if self.request is not None and self.pushes else ""
-        return ({f"client-id={number}"} if number else set()) | ({f"push-id={push}"} if push else set())
-
-    def url(self, server: Endpoint, scheme: str) -> str:
-        """The URL that the request means."""
-        return exchange_url(self, server, scheme)
-
-    @property
-    def target(self) -> str:
-        """The request's target, empty when the request was not captured."""
-        return self.request.target if self.request else ""
-
-    @property
-    def guid(self) -> str:
-        """The player's GUID."""
-        found = _GUID.search(self.request.header("pragma")) if self.request else None
-        return found[1] if found else ""
-
-    def shows_player(self) -> bool:
-        """Whether the request is one of a Windows Media player."""
-        if self.request is None:
-            return False
-        return bool(
-            _PLAYER.match(self.request.header("user-agent")) or _PRAGMA.search(self.request.header("pragma"))
-        )
-
-
-def exchange_url(exchange: Exchange, server: Endpoint, scheme: str) -> str:
-    """The URL that a request means."""
-    return request_url(exchange.request, server, scheme, exchange.tunnel)
-
-
-def document_url(document: Document) -> str:
-    """The URL of the request that a document belongs to."""
-    return request_url(document.request, document.server, "http", document.tunnel)
-
-
-def request_url(request: Request | None, server: Endpoint, scheme: str, tunnel: str) -> str:
-    """The URL that a request means, behind a `tunnel` perhaps; of one that was not captured, the server's."""
-    target = request.target if request else ""
-    if re.match(r"^[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
-        try:
-            parts = urlsplit(target)
-        except ValueError:  # brackets that hold no address
-            return f"{scheme}:{target.partition(':')[2]}"
-        return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
-    if request is not None and request.method == "CONNECT":
-        return f"{scheme}://{target}/"
-    host = request.header("host") if request else ""
-    through, _, port = tunnel.rpartition(":")
-    port = port if through else str(server.port)
-    if not host:
-        host = ip_text(server.address)
-        host = through or (f"[{host}]" if ":" in host else host)
-    if port != str(HTTP_PORT) and not re.search(r":[0-9]+$", host):
-        host = f"{host}:{port}"
-    return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
 
 
 class HttpSessions:
@@ -204,7 +86,10 @@ class HttpSessions:
         redirect: Redirect,
         fetches: Fetches,
         carries: Callable[[Story], None],
+        new_story: NewStory,
     ) -> None:
+        self._new_story = new_story
+        self._upload: Upload | None = None  # of the request whose body comes in
         self._client = client
         self._server = server
         self._first_frame = first_frame
@@ -298,6 +183,8 @@ class HttpSessions:
         if exchange.story is not None:
             self._tell_exchange(exchange)
             self._answered(exchange, exchange.story, message)
+        elif exchange.upload is not None:
+            exchange.upload.tell("HttpResponse", message.at, response_details(message, ""))
         self._moved(exchange, message)
 
     def _answered(self, exchange: Exchange, story: Story, message: Response) -> None:
@@ -486,6 +373,7 @@ class HttpSessions:
     def _body(self, message: Body) -> None:
         exchange = self._playing() if message.at.direction == "server" else self._exchange(message.number)
         if message.at.direction == "client":
+            self._sent(exchange, message)
             if exchange.story is not None and message.offset == 0:
                 text = message.data[:4096].tobytes().decode("utf-8", "backslashreplace")
                 details: dict[str, object] = {"length": len(message.data), "text": text}
@@ -501,6 +389,27 @@ class HttpSessions:
             exchange.fetch = self._fetch(exchange, message)
         if exchange.fetch is not None:
             exchange.fetch.body(message)
+
+    def _sent(self, exchange: Exchange, message: Body) -> None:
+        """Look for a file in what the client sends."""
+        if message.offset == 0:
+            self._upload = None
+            if exchange.request is not None and not exchange.pushes:
+                self._upload = Upload(exchange.request, lambda *found: self._uploaded(exchange, *found))
+        if self._upload is not None:
+            self._upload.body(message)
+
+    def _uploaded(self, exchange: Exchange, at: At, offset: int, name: str) -> Story:
+        """Begin the session of a file that the client sends; who sends a file is its server."""
+        story = exchange.upload = self._new_story(self._server, self._client, self._first_frame)
+        self.stories.append(story)
+        self._carries(story)
+        story.transport = "carved"
+        story.url = exchange_url(exchange, self._server, "http")
+        if exchange.request is not None:
+            story.tell("HttpRequest", exchange.request.at, request_details(exchange.request, ""))
+        story.tell("UploadedFile", at, {"body_offset": offset, "name": name})
+        return story
 
     def _fetch(self, exchange: Exchange, first: Body) -> Fetch | None:
         """The file of which a body is all or a part, if it is one of Windows Media."""
@@ -527,6 +436,9 @@ class HttpSessions:
 
     def _body_end(self, message: BodyEnd) -> None:
         if message.at.direction == "client" and not self._carrying("client").pushes:
+            if self._upload is not None:
+                self._upload.end(message)
+            self._upload = None
             return
         exchange = self._carrying(message.at.direction)
         if message.at.direction == "server" and exchange.fetch is not None:
@@ -582,4 +494,4 @@ class HttpSessions:
             self.ended = True
 
 
-__all__ = ["Exchange", "HttpSessions", "document_url", "exchange_url"]
+__all__ = ["HttpSessions"]

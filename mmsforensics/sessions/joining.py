@@ -24,7 +24,7 @@ from mmsforensics.sessions.story import Story
 from mmsforensics.streams.flows import Endpoint
 
 if TYPE_CHECKING:
-    from mmsforensics.sessions.http_session import Exchange
+    from mmsforensics.sessions.exchange import Exchange
 
 JOIN_WITHIN_NS = 60_000_000_000
 """A connection that plays joins one that described the same URL at most this long ago. Players reconnect at

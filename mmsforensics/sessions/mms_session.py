@@ -197,6 +197,7 @@ class MmsSession:
                 self._end_of_stream(hr, message.at)
             case "ReportRedirect":
                 self.story.advance("Redirect")
+                self.story.sent_elsewhere(message.at, "mms redirect", str(fields.get("wszLocation", "")))
             case _:
                 pass
         if failed:

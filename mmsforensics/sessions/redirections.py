@@ -1,4 +1,4 @@
-"""Who was sent where: redirectors fetched over HTTP, and HTTP responses that send the player elsewhere.
+"""Who was sent where: redirectors fetched over HTTP, and messages and headers that send the player elsewhere.
 
 Rules of this file:
 
@@ -14,11 +14,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mmsforensics.protocols.messages import At
 from mmsforensics.protocols.redirectors import Entry, Redirector, read_redirector, resolved
 from mmsforensics.sessions.documents import DOCUMENT_LIMIT, Document
 
 REDIRECTS = (301, 302, 303, 305, 307, 308)
 """Statuses that name another place [RFC 9110 15.4]."""
+
+
+BY_MESSAGE = ("http ", "rtsp ", "mms ", "script ")
+"""How the kinds begin that are no documents, but said in passing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +39,15 @@ class Redirection:
     url: str
     """Where it came from."""
     redirector: Redirector
-    """What it says; of a response the kind is ``http 302`` and so on."""
+    """What it says; of what is no document the kind begins as in `BY_MESSAGE`."""
     whole: bool
     """Whether all of it was captured."""
 
     @property
-    def by_status(self) -> bool:
-        """Whether it is a response of HTTP, which means nothing by itself."""
-        return self.redirector.kind.startswith("http ")
+    def means_little(self) -> bool:
+        """Whether it means nothing by itself: a link to open, or a response of HTTP in no session."""
+        kind = self.redirector.kind
+        return kind == "script url" or (kind.startswith("http ") and self.session is None)
 
 
 def decoded(data: bytes, coding: str) -> bytes:
@@ -92,10 +98,47 @@ def moved(status: int, location: str, url: str) -> Redirector | None:
     """What a response of status 30x says, as a redirector of one entry; None without a Location."""
     if status not in REDIRECTS or not location:
         return None
+    return _one_entry(f"http {status}", location, url)
+
+
+def script_kind(command: str) -> str:
+    """The kind of a script command that names an address to go to; empty for any other [ASF 3.6]."""
+    return f"script {command.lower()}" if command.upper() in ("FILENAME", "URL") else ""
+
+
+def _one_entry(kind: str, location: str, url: str) -> Redirector:
     target = resolved(location, url)
-    return Redirector(
-        kind=f"http {status}",
-        entries=(Entry(number=1, alternative=1, kind="ref", href=location, target=target),),
+    entry = Entry(number=1, alternative=1, kind="ref", href=location, target=target)
+    return Redirector(kind=kind, entries=(entry,))
+
+
+def told_to_go(
+    session: int, at: At, kind: str, location: str, url: str, client_ip: bytes, server_ip: bytes
+) -> Redirection:
+    """What a message of a session says, by which its server sends the player elsewhere.
+
+    Parameters
+    ----------
+    session : int
+        Number of the session.
+    at : At
+        Where the message stands.
+    kind : str
+        One that begins as in `BY_MESSAGE`.
+    location, url : str
+        Where it sends the player, as written, and the session's own address.
+    client_ip, server_ip : bytes
+        Addresses of the session.
+    """
+    return Redirection(
+        session=session,
+        frame=at.frame,
+        ts=at.ts,
+        client_ip=client_ip,
+        server_ip=server_ip,
+        url=url,
+        redirector=_one_entry(kind, location, url),
+        whole=True,
     )
 
 

@@ -31,8 +31,9 @@ from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
 from mmsforensics.sessions.carving import CarvedFiles, CarvedStream
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
+from mmsforensics.sessions.exchange import document_url
 from mmsforensics.sessions.fetching import Fetches
-from mmsforensics.sessions.http_session import HttpSessions, document_url
+from mmsforensics.sessions.http_session import HttpSessions
 from mmsforensics.sessions.joining import HttpJoining
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.sessions.model import Recorder
@@ -283,6 +284,7 @@ class SessionRoom:
             self._recorder.redirection,
             self._fetches,
             lambda story: self._carries(uid, story),
+            self._new_story,
         )
 
     def _mms_session(self, uid: int, story: Story) -> MmsSession:

@@ -13,6 +13,7 @@ _CONTENT = re.compile(r"application/(?:x-wms-|x-rtsp-|vnd\.ms\.wms)", re.IGNOREC
 _GUID = re.compile(r"guid/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})")
 _END_NOTICE = re.compile(r"^\s*2101\b")
 
+SWITCH_BODY = "application/x-wms-streamswitch"
 END_BODY = "application/x-wms-extension-cmd"
 
 OPERATIONS: dict[tuple[str, str], str] = {
@@ -26,7 +27,7 @@ OPERATIONS: dict[tuple[str, str], str] = {
     ("GET_PARAMETER", "application/x-rtsp-packetpair"): "TcpPacketPair",
     ("GET_PARAMETER", "application/x-wms-getcontentinfo"): "GetContentInfo",
     ("SET_PARAMETER", "application/x-rtsp-udp-packetpair"): "UdpPacketPair",
-    ("SET_PARAMETER", "application/x-wms-streamswitch"): "SelectStream",
+    ("SET_PARAMETER", SWITCH_BODY): "SelectStream",
     ("SET_PARAMETER", "application/x-wms-logconnectstats"): "LogConnect",
     ("SET_PARAMETER", "application/x-wms-logplaystats"): "LogPlay",
     ("SET_PARAMETER", "application/x-wms-sendevent"): "SendEvent",
@@ -155,6 +156,23 @@ def challenges(response: Response) -> list[str]:
     names = ("www-authenticate", "proxy-authenticate")
     values = [value for key, value in response.headers if key.lower() in names]
     return [value.split(None, 1)[0] for value in values if value.split()]
+
+
+NO_STREAM = 4294967295
+"""Identifier in an SSEntry that names no stream [MS-RTSP 2.2.7.10]."""
+
+
+def stream_entries(text: str) -> list[dict[str, object]]:
+    """The entries of a stream switch: which stream gives way to which, and how thinned [MS-RTSP 2.2.7.10]."""
+    found: list[dict[str, object]] = []
+    for line in text.splitlines():
+        entry = re.match(
+            r"SSEntry:\s*([0-9]{1,10})\s+([0-9]{1,10})\s+([0-9]{1,3})\b(.*)", line, re.IGNORECASE
+        )
+        if entry is not None:
+            old, new = (n if n != NO_STREAM else None for n in map(int, entry.groups()[:2]))
+            found.append({"from": old, "to": new, "thinning": int(entry[3]), "urls": entry[4].split()})
+    return found
 
 
 def body_fields(text: str) -> dict[str, str]:

@@ -31,16 +31,19 @@ from mmsforensics.protocols import (
     RtcpPacket,
     RtpPackets,
     StreamEnd,
+    WmspPacket,
 )
 from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.rtp import asf_beginnings
 from mmsforensics.protocols.sdp import Sdp, parse_sdp
+from mmsforensics.protocols.wmsp import WmspDecoder
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.media import HeaderParts
 from mmsforensics.sessions.medium import decoded_origins
 from mmsforensics.sessions.rtp_media import Payloads, RtpMedia
 from mmsforensics.sessions.rtsp_headers import (
+    SWITCH_BODY,
     Transport,
     body_fields,
     challenges,
@@ -50,6 +53,7 @@ from mmsforensics.sessions.rtsp_headers import (
     rtp_info,
     says_end,
     shows_windows_media,
+    stream_entries,
     transport,
 )
 from mmsforensics.sessions.story import Story
@@ -238,6 +242,7 @@ class RtspSession:
                 story.advance("CloseFile")
             case "REDIRECT":
                 story.advance("Redirect")
+                story.sent_elsewhere(request.at, "rtsp redirect", request.header("location"))
             case _:
                 pass
         if says_end(request) and not request.header("content-length").strip("0"):
@@ -292,6 +297,7 @@ class RtspSession:
             self._refused(response, request)
         elif response.status >= 300:
             story.advance("Redirect")
+            story.sent_elsewhere(response.at, f"rtsp {response.status}", response.header("location"))
         elif response.status >= 200:
             self._agreed(response, request, method)
 
@@ -357,7 +363,11 @@ class RtspSession:
         text = data[:TEXT_LIMIT].decode("utf-8", "backslashreplace")
         details = {"content_type": kind, "length": end.length, "complete": whole}
         probe = "packetpair" in kind and direction == "server"
-        self._story.tell("RtspBody", at, details if probe else {**details, "text": text})
+        entries = {"streams": stream_entries(text)} if kind == SWITCH_BODY else {}
+        self._story.tell("RtspBody", at, details if probe else {**details, "text": text, **entries})
+        if probe and whole and pieces:
+            packets = _probes(data, np.concatenate(pieces))
+            self._story.tell("PacketPair", at, {"packets": packets})
         if isinstance(head, Request) and says_end(head):
             self._end_of_stream(head, body_fields(text))
             return
@@ -440,8 +450,7 @@ class RtspSession:
             self._story.tell(f"Rtcp{packet.kind.replace(' ', '')}", packet.at, packet.fields)
 
     def _stream_end(self, message: StreamEnd) -> None:
-        if message.at.frame:  # else nothing of that direction was captured
-            self._story.anomaly(message)
+        self._story.anomaly(message)
         if message.at.direction == "server":
             self.ended = True
 
@@ -477,6 +486,13 @@ def _told(message: Request | Response, details: Mapping[str, object]) -> dict[st
     else:
         told["server"] = message.header("server")
     return told | {"cseq": message.number, "headers": [list(h) for h in message.headers]}
+
+
+def _probes(data: bytes, pieces: NDArray[np.void]) -> int:
+    """How many $P packets a body holds, framed as those of MS-WMSP [MS-RTSP 2.2.7.12]."""
+    decoder = WmspDecoder("server")
+    found = [*decoder.feed(0, np.frombuffer(data, dtype=np.uint8), pieces), *decoder.end()]
+    return sum(isinstance(m, WmspPacket) and m.kind == "P" for m in found)
 
 
 def _version(agent: str) -> str:

@@ -26,7 +26,7 @@ from mmsforensics.protocols import CutPacket, Malformed, Message, MsbBeacon, Msb
 from mmsforensics.protocols.msb import FORMAT_ID, LARGEST_STEP
 from mmsforensics.protocols.nsc import StationFile, is_station_file, parse
 from mmsforensics.sessions.documents import Document
-from mmsforensics.sessions.http_session import document_url
+from mmsforensics.sessions.exchange import document_url
 from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsforensics.asf import Header, script_commands
 from mmsforensics.protocols import (
     CutPacket,
     DataPackets,
@@ -25,12 +26,16 @@ from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.push import ENDINGS, PushedNumbers
+from mmsforensics.sessions.redirections import script_kind, told_to_go
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import summarise
 from mmsforensics.streams.flows import Endpoint
 
 UDP = 17
+
+MOST_COMMANDS = 4096
+"""Script commands of a header that are followed; encoders write some dozen."""
 
 
 def numbered(location: int) -> int | None:
@@ -177,7 +182,7 @@ class Story:
                     at,
                     {**where, "length": message.length, "kept_frame": message.kept_frame},
                 )
-            case StreamEnd():
+            case StreamEnd() if at.frame:  # else nothing of that direction was captured
                 self._closed_by.append((at.frame, at.direction, message.reason))
                 self.tell(
                     "StreamEnd",
@@ -233,6 +238,7 @@ class Story:
             self.entry_ended = late
             self.medium = self._medium(self.parts)
             self.new_content = False
+            self.commanded(self.medium.header, here)
         self.advance("AsfHeader")
         self._tell_header(here, {})
 
@@ -258,6 +264,7 @@ class Story:
         name = self.content_name or self.url
         self.medium = Medium(self.recorder, self.number, header, name, self.packet_size_hint)
         self.new_content = False
+        self.commanded(self.medium.header, at)
         self.advance("AsfHeader")
         self._tell_header(at, {"from": header.source} if header.source else {})
 
@@ -300,6 +307,18 @@ class Story:
         self._incarnation = -1
         if self.medium is not None:
             self.medium.begin_play(sparse=sparse)
+
+    def sent_elsewhere(self, at: At, kind: str, location: str) -> None:
+        """Record where a message of this session, of this kind, sends the player."""
+        if location:
+            ends = self.client.address, self.server.address
+            self.recorder.redirection(told_to_go(self.number, at, kind, location, self.url, *ends))
+
+    def commanded(self, header: Header, at: At) -> None:
+        """Record where the script commands of a header send the player."""
+        for command in script_commands(header)[:MOST_COMMANDS]:
+            if kind := script_kind(command.type):
+                self.sent_elsewhere(at, kind, command.value)
 
     def asked_again(self, message: MmsMessage) -> None:
         """Take note that the client asked for packets again, and of what the capture held of them."""

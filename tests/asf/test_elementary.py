@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from peers import asf_extras as extras
+from peers import asf_objects as build
+from peers import asf_whole as whole
 from peers.media import make_asf
 
 from mmsforensics import asf
@@ -128,7 +129,7 @@ def test_the_command(film, tmp_path):
     assert run(tmp_path / "no", "--out", tmp_path / "x").exit_code == 2
     (tmp_path / "text").write_text("hello")
     assert run(tmp_path / "text", "--out", tmp_path / "x").exit_code == 2
-    (tmp_path / "empty.wmv").write_bytes(extras.asf_file([extras.command_stream(3)], []))
+    (tmp_path / "empty.wmv").write_bytes(whole.asf_file([], build.command_stream(3), size=whole.SMALL))
     refused = run(tmp_path / "empty.wmv", "--out", tmp_path / "y", "--matroska")
     assert (refused.exit_code, "no stream of sound or pictures" in refused.output) == (2, True)
     assert not (tmp_path / "y" / "empty.mkv").exists()

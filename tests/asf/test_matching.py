@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import asf_extras as extras
+from peers import asf_whole as whole
 
-from mmsforensics.asf import find_payloads, payload_index
+from mmsforensics.asf import find_payloads, payload_index, places
 
-SIZE = extras.PACKET
+SIZE = whole.SMALL
 
 
 def noise(seed, size):
@@ -18,7 +18,7 @@ def noise(seed, size):
 
 
 def index_of(payloads):
-    packets = [extras.packet(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
+    packets = [whole.single(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
     data = np.frombuffer(b"".join(packets), dtype=np.uint8)
     return payload_index(data, SIZE, np.arange(len(packets)) * SIZE)
 
@@ -68,7 +68,7 @@ def test_nothing_is_found_in_bytes_that_have_nothing_of_it():
 
 @pytest.mark.parametrize("payloads", [[], [b"short"], [bytes(400)] * 3])
 def test_a_medium_may_have_nothing_to_look_for(payloads):
-    packets = [extras.packet(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
+    packets = [whole.single(i, p, stream=1, number=i) for i, p in enumerate(payloads)]
     data = np.frombuffer(b"".join(packets) or b"\0", dtype=np.uint8)
     index = payload_index(data, SIZE, np.arange(len(packets)) * SIZE)
     assert found(index, bytes(1000) + noise(1, 1000)) == []
@@ -100,3 +100,26 @@ def test_long_parts_are_all_found(parts):
         blob += piece
     got = found(index_of(payloads), blob)
     assert wanted <= sum(n for _, n in got) <= len(blob)
+
+
+@given(pieces, st.integers(0, 4))
+def test_places_of_many_media_change_nothing_of_what_is_found(parts, other):
+    """A blob that was marked for several media gives each what a search of all of it gives."""
+    payloads = [noise(i, 500) for i in range(6)]
+    blob = b"".join(payloads[n][b : b + s] if kind == "part" else noise(n, n) for kind, n, b, s in parts)
+    blob = np.frombuffer(blob + bytes(other), dtype=np.uint8)
+    indexes = [index_of(payloads), index_of(payloads[::-1]), index_of([bytes(400), noise(9, 40)])]
+    marked = places(np.concatenate([index.words for index in indexes]), blob)
+    for index in indexes:
+        assert (find_payloads(index, blob) == find_payloads(index, blob, marked)).all()
+        assert len(find_payloads(index, blob)) == len(find_payloads(index, blob, marked))
+
+
+def test_an_anchor_that_begins_with_zeros_is_marked_too():
+    payload = bytes(8) + noise(1, 492)
+    index = index_of([payload])
+    blob = np.frombuffer(b"\1" + payload, dtype=np.uint8)
+    marked = places(index.words, blob)
+    assert [m.tolist() for m in find_payloads(index, blob, marked)] == [
+        m.tolist() for m in find_payloads(index, blob)
+    ]

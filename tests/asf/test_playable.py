@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers.asf_file import AsfFile, select_streams, strip_padding
+from peers import asf_objects as builders
+from peers.asf_file import FILE_PROPERTIES, AsfFile, select_streams, strip_padding
 from peers.media import demux, make_asf
 
 from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, write_playable
+from mmsforensics.asf import markers as asf_markers
 from mmsforensics.asf.playable import EDIT, Edit
+
+INDEX_PARAMETERS = builders.guid("D6E229DF-35DA-11D1-9034-00A0C90349BE")
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +213,55 @@ def test_any_packets(film, order, data):
     assert header.packet_count == header.data_packets == result.packets
     assert header.file_size == len(written)
     assert not header.broadcast
+
+
+def test_a_maximum_bitrate_that_states_nothing_is_set(film):
+    """To the sum of the streams' where all state one, else to what the packets need [ASF 3.2]."""
+    at = film.header.index(FILE_PROPERTIES) + 100
+    stated = parse_header(film.header)
+    for nothing in (0, 0xFFFFFFFF):
+        raw = bytearray(film.header)
+        struct.pack_into("<I", raw, at, nothing)
+        result, written = made(bytes(raw), film.packets, film.packet_size)
+        found = parse_header(written).max_bitrate
+        assert 0 < found <= 2 * stated.max_bitrate
+        assert any(f"maximum bitrate of {nothing}" in note for note in result.notes)
+
+
+def test_durations_that_end_before_the_packets_are_computed(film):
+    raw = bytearray(film.header)
+    at = film.header.index(FILE_PROPERTIES)
+    struct.pack_into("<Q", raw, at + 64, 10_000)
+    result, written = made(bytes(raw), film.packets, film.packet_size)
+    found, stated = parse_header(written), parse_header(film.header)
+    assert found.send_duration == stated.send_duration, "what is not contradicted stays"
+    assert found.duration_ms == pytest.approx(stated.duration_ms, abs=500)
+    assert any("the play duration was computed" in note for note in result.notes)
+
+
+def test_what_the_header_says_of_places_in_another_file_is_void(film):
+    """Index Parameters of an index that is not there, offsets of markers [ASF 3.7, 4.9]."""
+    parameters = builders.obj(INDEX_PARAMETERS, struct.pack("<IHHH", 1000, 1, 1, 3))
+    markers = builders.marker((500, "one"), (900, "two"), offset=777)
+    header = with_objects(film.header, markers, builders.extension(parameters))
+    before = parse_header(header)
+    assert [m.offset for m in asf_markers(before)] == [777, 777]
+    result, written = made(header, film.packets[:-1], film.packet_size)
+    after = parse_header(written)
+    assert [(m.offset, m.time_ms, m.description) for m in asf_markers(after)] == [
+        (0, 500, "one"),
+        (0, 900, "two"),
+    ]
+    assert "Index Parameters" not in {item.name for item in after.walk()}
+    assert after.size == before.size
+    assert {"offsets of 2 markers, those of the original file, were set to 0"} < set(result.notes)
+    whole, untouched = made(header, film.packets, film.packet_size)
+    assert [m.offset for m in asf_markers(parse_header(untouched))] == [777, 777], whole.notes
+
+
+def with_objects(header, *objects):
+    """The header with more objects in it."""
+    head, data = bytearray(header[:-50]), header[-50:]
+    head += b"".join(objects)
+    struct.pack_into("<QI", head, 16, len(head), struct.unpack_from("<I", head, 24)[0] + len(objects))
+    return bytes(head) + data

@@ -1,8 +1,10 @@
 """Files found on a disk, tied to the sessions they came from."""
 
 import json
+import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import SAMPLES
@@ -99,6 +101,36 @@ def test_a_stranger_has_nothing_in_common(sample_case, tmp_path, content):
     assert found.problems
 
 
+def test_the_share_of_the_file_says_what_came_from_elsewhere(sample_case, film, tmp_path):
+    """Half of the packets of another film of the same packet size: the file is the medium's by half."""
+    data = film.read_bytes()
+    header = len(data) % 3200
+    packets = [data[at : at + 3200] for at in range(header, len(data), 3200)]
+    (tmp_path / "whole.wmv").write_bytes(data)
+    found, medium = best(sample_case, tmp_path / "whole.wmv")
+    assert found.payload_bytes == medium.of_file == medium.payload_bytes
+    other = [bytes(p[:200]) + random.Random(i).randbytes(3000) for i, p in enumerate(packets)]
+    mixed = [a if i % 2 else b for i, (a, b) in enumerate(zip(packets, other, strict=True))]
+    (tmp_path / "mixed.wmv").write_bytes(data[:header] + b"".join(mixed))
+    found, medium = best(sample_case, tmp_path / "mixed.wmv")
+    assert 0.45 < medium.of_file / found.payload_bytes < 0.65
+    (tmp_path / "part.bin").write_bytes(data[header:])
+    found, medium = best(sample_case, tmp_path / "part.bin")
+    assert (found.payload_bytes, medium.of_file) == (0, 0), "without a header nothing says what is payload"
+
+
+def test_of_a_folder_all_files_are_taken_and_links_are_not_followed(sample_case, film, tmp_path):
+    folder = tmp_path / "disk" / "deep"
+    folder.mkdir(parents=True)
+    shutil.copy(film, folder / "a.wmv")
+    (tmp_path / "disk" / "b.txt").write_text("no")
+    (tmp_path / "disk" / "up").symlink_to(tmp_path)
+    (tmp_path / "disk" / "link.wmv").symlink_to(film)
+    found = match(sample_case, [tmp_path / "disk"])
+    assert [Path(f.path).name for f in found] == ["b.txt", "a.wmv"]
+    assert found[1].media[0].same_file
+
+
 def test_the_command(sample_case, film, tmp_path):
     from click.testing import CliRunner
 
@@ -111,4 +143,7 @@ def test_the_command(sample_case, film, tmp_path):
     done = CliRunner().invoke(main, ["match", str(sample_case.path), str(film), "--json"])
     assert json.loads(done.output)[0]["media"][0]["same_file"] is True
     assert CliRunner().invoke(main, ["match", str(tmp_path), str(film)]).exit_code == 2
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(main, ["match", str(sample_case.path), str(tmp_path / "empty")])
+    assert done.exit_code == 1, "nothing was found"
     assert CliRunner().invoke(main, ["match", str(sample_case.path), str(tmp_path / "no")]).exit_code == 2

@@ -10,6 +10,9 @@ from cases import rows
 from hypothesis import given
 from hypothesis import strategies as st
 from peers.media import make_asf
+from peers.mms_client import Script
+from peers.mms_client import frames as mms_frames
+from peers.mms_server import MmsOptions
 from peers.mmsh_server import transcript as mmsh_transcript
 from peers.mmst_server import transcript as mmst_transcript
 from peers.recorder import START, frames_of
@@ -146,6 +149,20 @@ def test_a_response_that_sends_the_player_to_a_stream(song, analyzed):
     (row,) = rows(case, "redirectors")
     (session,) = rows(case, "sessions")
     assert (row["kind"], row["session_id"]) == ("http 302", session["session_id"])
+
+
+def test_a_server_of_mms_sends_the_player_to_another(song, analyzed):
+    elsewhere = MmsOptions(redirect=(1, "mms://media.example.com/song.wma"))
+    script = Script({"song.wma": song}, elsewhere, host="old.example.com")
+    script.connect()
+    script.open_file("song.wma")
+    case = analyzed(mms_frames(script), mmst(song, at=2))
+    sent, played = rows(case, "sessions")
+    (row,) = rows(case, "redirectors")
+    assert (row["kind"], row["joined_by"]) == ("mms redirect", BY_TARGET)
+    assert (row["carried_by"], row["session_id"]) == (sent["session_id"], played["session_id"])
+    assert row["url"] == sent["url"] == "mms://old.example.com/song.wma"
+    assert [v["session_ids"] for v in rows(case, "viewings")] == [[played["session_id"]]]
 
 
 @pytest.mark.parametrize("show", [False, True])

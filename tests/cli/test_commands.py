@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, SAMPLES
-from peers import asf_extras as extras
+from peers import asf_objects as build
+from peers import asf_whole as whole
 from peers.recorder import write_conversation
 
 from mmsforensics.analytics import TABLES
@@ -222,7 +223,7 @@ def test_info_of_captures_makes_no_case(tmp_path):
 
 
 def test_scripts_lists_what_media_told_the_player_to_do(tmp_path):
-    body = extras.asf_file([extras.script_command((5500, "URL", "http://x/\x1b[2J"))], [])
+    body = whole.asf_file([], build.script_command((5500, "URL", "http://x/\x1b[2J")), size=whole.SMALL)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     talk = [("c", b"GET /a.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + body)]
     write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))

@@ -6,6 +6,7 @@ from peers.asf_objects import DATA, FILE_ID, file_properties, header
 from peers.asf_packets import packet, payload
 
 PREROLL_MS = 3000
+SMALL = 600  # bytes of a packet of `single`
 
 
 def data_object(packets):
@@ -40,3 +41,10 @@ def packet_of(fragments, size, send=0):
     """A packet of several payloads."""
     body = bytes([len(fragments) | 2 << 6]) + b"".join(fragments)
     return packet(body, multiple=True, size=size, padding_kind=2, send=send)
+
+
+def single(send_ms, data, *, stream, number, offset=0, whole=None, at_ms=0):
+    """A packet of `SMALL` bytes with one payload of a key object: all of it, or of `whole` bytes a part."""
+    replicated = struct.pack("<II", len(data) if whole is None else whole, at_ms)
+    body = payload(data, stream=stream, key=True, number=number % 256, offset=offset, replicated=replicated)
+    return packet(body, size=SMALL, padding_kind=2, send=send_ms, duration=100)

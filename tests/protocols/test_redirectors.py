@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peers.msb_sender import GROUP, station_file
 
 from mmsforensics.protocols.redirectors import (
     MAX_ENTRIES,
@@ -122,6 +123,13 @@ def test_no_entity_is_looked_up():
 def test_other_redirectors(text, kind, expected):
     assert read_redirector(text.encode()).kind == kind
     assert targets(text) == expected
+
+
+@pytest.mark.parametrize("encode", [False, True], ids=["plain", "encoded"])
+def test_a_station_file_names_its_group_encoded_or_not(encode):
+    text = station_file([(5, bytes(300))], encode=encode).decode()
+    group, port = GROUP
+    assert targets(text)[0] == (1, 1, f"asfm://{group}:{port}")
 
 
 @pytest.mark.parametrize(

@@ -502,6 +502,8 @@ def test_what_the_server_refuses(analyzed, tmp_path, status, reason, outcome):
     ]
     case = analyzed(write_conversation(tmp_path / "a.pcap", items, **ENDS))
     assert of(case)["outcome"] == outcome
+    sent = [(r["kind"], r["target"], r["carried_by"]) for r in rows(case, "redirectors")]
+    assert sent == [("rtsp 302", "rtsp://192.0.2.30/x", "c001-s0001")] * (status == 302)
 
 
 def test_a_challenge_is_an_event_and_no_failure_once_it_is_met(movie, analyzed, tmp_path):

@@ -468,6 +468,8 @@ def test_a_header_that_sends_an_old_player_elsewhere(asf, case_of):
     case = case_of(talk.answer("200 OK", *DESCRIBED, body=body, version="1.0"))
     assert rows(case, "sessions")[0]["outcome"] == "redirected"
     assert details(case, "HttpRedirect")[0]["location"] == "http://198.51.100.7/film"
+    (row,) = rows(case, "redirectors")
+    assert (row["kind"], row["target"]) == ("script filename", "http://198.51.100.7/film")
 
 
 def test_what_a_client_and_its_proxy_accept(asf, case_of):
