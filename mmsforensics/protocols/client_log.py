@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mmsforensics.evidence.log_fields import LINE_44, LINES, LogField, field_named, typed
+from mmsforensics.protocols.entities import unescaped
 
 LogForm = Literal["line", "xml", "binary"]
 LogKind = Literal["legacy", "streaming", "rendering", "connect-time"]
@@ -39,7 +40,6 @@ LOG_LINE_PREFIX: Final = b"MX_STATS_LogLine:"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s<>/]{0,63})[^<>]{0,64}>")
-_ENTITIES: Final = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _USER_AGENT = 12  # its index in LINE_44
 
 
@@ -174,12 +174,8 @@ def _elements(text: str) -> list[tuple[tuple[str, ...], str]]:
         if len(open_names) < DEPTH_LIMIT:
             open_names.append(name)
         if leaf:
-            found.append((tuple(open_names), _unescaped(" ".join(value.split()))))
+            found.append((tuple(open_names), unescaped(" ".join(value.split()))))
     return found
-
-
-def _unescaped(text: str) -> str:
-    return re.sub("|".join(_ENTITIES), lambda m: _ENTITIES[m[0]], text)
 
 
 def _differences(elements: Mapping[str, str], line: Mapping[str, str]) -> list[str]:

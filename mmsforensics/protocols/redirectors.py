@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
+from mmsforensics.protocols.entities import unescaped
 from mmsforensics.protocols.nsc import parse
 
 TEXT_LIMIT: Final = 1 << 18
@@ -54,8 +55,6 @@ DEFAULT_PORTS: Final[dict[str, int]] = {
 STREAM_HINT: Final = "mswmext"
 """Parameter that servers add to an address to say that it is a stream: ``?MSWMExt=.asf``."""
 
-_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9A-Fa-f]{1,6})|(amp|lt|gt|quot|apos));")
-_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _NAME = re.compile(r"/?\s*([A-Za-z][A-Za-z0-9_:.-]{0,40})")
 _ATTRIBUTE = re.compile(
     r"""([A-Za-z_:][A-Za-z0-9_:.-]{0,80})\s{0,80}=\s{0,80}("[^"]*"?|'[^']*'?|[^\s"'>]+)"""
@@ -363,18 +362,3 @@ def _attributes(inner: str) -> dict[str, str]:
             value = value[:-1]  # of an empty element without quotes
         found.setdefault(match[1].lower(), unescaped(value)[:VALUE_LIMIT])
     return found
-
-
-def unescaped(text: str) -> str:
-    """Text with XML's own entities and numbers put in; any other stays as it is written."""
-    return _ENTITY.sub(_character, text) if "&" in text else text
-
-
-def _character(match: re.Match[str]) -> str:
-    decimal, hexadecimal, name = match.groups()
-    if name:
-        return _ENTITIES[name]
-    code = int(decimal) if decimal else int(hexadecimal, 16)
-    if code == 0 or code > 0x10FFFF or 0xD800 <= code < 0xE000:
-        return match[0]
-    return chr(code)
