@@ -158,6 +158,7 @@ class FetchedFile:
         packets, size = download.packets, download.bytes
         download.body(body)
         story.received += download.packets - packets
+        story.packets += download.packets - packets
         story.media_bytes += download.bytes - size
         story.saw(body.at)
         story.advance("Media")
