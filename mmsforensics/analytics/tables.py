@@ -455,8 +455,18 @@ TABLES: dict[str, Table] = {
             ("reason", "string", "", "one of docs/sessions.md"),
             ("packets_hurt", "uint64", "ASF packets", "packets of the run of which something was seen"),
             ("bytes_seen", "uint64", "bytes", "bytes of these that were captured"),
-            ("bytes_recovered", "uint64", "bytes", "bytes of the run that stand in the playable file: of those seen, or computed from parity"),
-            ("payloads_recovered", "uint64", "payloads", "payloads wholly seen or computed, which stand there"),
+            (
+                "bytes_recovered",
+                "uint64",
+                "bytes",
+                "bytes of the run that stand in the playable file: of those seen, or computed from parity",
+            ),
+            (
+                "payloads_recovered",
+                "uint64",
+                "payloads",
+                "payloads wholly seen or computed, which stand there",
+            ),
             (
                 "packets_restored",
                 "uint64",

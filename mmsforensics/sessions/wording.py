@@ -133,11 +133,11 @@ class _Lenient(dict[str, object]):
 
 
 def summarise(event: str, details: Mapping[str, object]) -> str:
-    """One line for an event; a field that is not there reads ``?``."""
+    """One line for an event; a field that is not there, or not known, reads ``?``."""
     template = TEMPLATES.get(event)
     if template is None:
         return event
-    known = _Lenient(details)
+    known = _Lenient({name: value for name, value in details.items() if value is not None})
     if isinstance(details.get("clientLog"), Mapping):
         known.update(details["clientLog"])  # type: ignore[call-overload]
     if details.get("attributes"):
