@@ -218,7 +218,8 @@ def _sessions(t):
             yield f"{name}: {row['packets_received']}, {row['media_bytes']} bytes; its packets: {counted}"
         own = [m for m in media[name] if m["kind"] in ("faithful", "packets", "header")]
         missing = sum(m["packets_missing"] for m in own)
-        if missing > row["packets_missing"] or (missing < row["packets_missing"] and len(own) < 2):
+        headers = any(m["kind"] == "header" for m in own)  # one row for all plays of which nothing is whole
+        if missing > row["packets_missing"] or (missing < row["packets_missing"] and not headers):
             yield f"{name}: {row['packets_missing']} packets missing, of its media {missing}"
         if row["start_ts"] is not None and row["start_ts"] > row["end_ts"]:
             yield f"{name}: ends before it begins"

@@ -436,10 +436,14 @@ class Story:
     def finish(self) -> None:
         """Finish the session; a header that was never played is kept by itself, once."""
         self.close_medium()
-        for medium in self._unplayed:
-            if medium.header_bytes not in self._played:
+        kept: dict[bytes, Medium] = {}
+        for medium in self._unplayed:  # one that was played, though nothing of it is whole, says more
+            known = kept.get(medium.header_bytes)
+            if known is None or medium.packets_missing > known.packets_missing:
+                kept[medium.header_bytes] = medium
+        for header, medium in kept.items():
+            if header not in self._played:
                 medium.keep_header()
-                self._played.add(medium.header_bytes)
         self.recorder.session(
             SessionSummary(
                 number=self.number,
