@@ -173,9 +173,9 @@ def _packets(t):
     rows = t.by("media_packets", "media_id")
     for medium in t["media"]:
         mine = sorted(rows[medium["media_id"]], key=lambda row: row["file_offset"])
-        if mine or not medium["kind"].endswith("playable"):
-            if len(mine) != medium["packets"]:
-                yield f"{medium['media_id']}: {medium['packets']} packets, {len(mine)} rows"
+        counted = mine or not medium["kind"].endswith("playable")
+        if counted and len(mine) != medium["packets"]:
+            yield f"{medium['media_id']}: {medium['packets']} packets, {len(mine)} rows"
         if {row["session_id"] for row in mine} - {medium["session_id"]}:
             yield f"{medium['media_id']}: packets of another session"
         ends = [row["file_offset"] + row["size"] for row in mine]
@@ -225,7 +225,7 @@ def _sessions(t):
             yield f"{name}: ends before it begins"
         for event in events[name]:
             if event["ts"] is not None and not row["start_ts"] <= event["ts"] <= row["end_ts"]:
-                yield f"{name}: {event['event']} at {event['ts']} outside of {row['start_ts']} {row['end_ts']}"
+                yield f"{name}: {event['event']} at {event['ts']}, from {row['start_ts']} to {row['end_ts']}"
         if not events[name]:
             yield f"{name}: no event"
 

@@ -459,7 +459,7 @@ TABLES: dict[str, Table] = {
                 "bytes_recovered",
                 "uint64",
                 "bytes",
-                "bytes of the run that stand in the playable file: of those seen, or computed from parity",
+                "bytes of the run that stand in the playable file: seen, or from parity",
             ),
             (
                 "payloads_recovered",
