@@ -162,6 +162,7 @@ class FetchedFile:
             self._commanded = True
             story.commanded(download.header, body.at)
         story.received += download.packets - packets
+        story.packets += download.packets - packets
         story.media_bytes += download.bytes - size
         story.saw(body.at)
         story.advance("Media")

@@ -272,7 +272,7 @@ class MmsSession:
     def _data(self, block: DataPackets) -> None:
         block = self._without_probes(block)
         n = len(block.packets)
-        done = 0
+        done, refused = 0, -1
         while done < n:
             if self._awaiting:
                 done = self._header(block, done)
@@ -286,6 +286,9 @@ class MmsSession:
                 return
             self._played.add(int(rest["incarnation"][0]))
             upto = self._next_header(rest, block)
+            if upto == 0 and refused == done:  # it can be no part of a header
+                upto = 1 + self._next_header(rest[1:], block)
+            refused = done + upto
             self.story.media(part_of(block, rest[:upto]))
             done += upto
             self._awaiting = done < n
@@ -341,7 +344,7 @@ class MmsSession:
     def _next_header(self, packets: NDArray[np.void], block: DataPackets) -> int:
         """Index of the first packet that begins a header after all, or their number."""
         start = packets["start"]
-        long_enough = packets["size"] >= 16
+        long_enough = (packets["size"] >= 16) & (packets["location"] == 0)
         head = block.data[np.where(long_enough, start, 0)] == ASF_HEADER_GUID[0]
         for i in np.flatnonzero(long_enough & head):
             if block.data[start[i] : start[i] + 16].tobytes() == ASF_HEADER_GUID:

@@ -86,6 +86,9 @@ def test_requests_tell_what_the_client_lost_itself(film, analyzed, tmp_path):
     (session,) = rows(case, "sessions")
     assert (session["resend_requests"], session["packets_resent"], session["packets_missing"]) == (3, 3, 0)
     assert "3 had been captured, 0 came only then, 0 never" in reasons(case)["asked again"]["text"]
+    packets = rows(case, "media_packets")
+    assert session["packets_received"] == len(packets), "a copy is not received twice"
+    assert session["media_bytes"] == sum(p["size"] for p in packets)
 
 
 def test_packets_lost_before_the_place_of_capture_are_healed_by_their_copies(film, analyzed, tmp_path):
