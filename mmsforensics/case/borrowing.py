@@ -36,6 +36,9 @@ PACKETS_AT_ONCE = 512
 TELLING = 32
 """Bytes that a packet must have for its being the same to prove anything."""
 
+NO_HEADER = "not playable: no other medium shows a header that fits, and packets do not say what codecs their streams have"
+"""Note of a medium to which none is lent: nothing that a player needs to know is guessed."""
+
 SLACK_MS = 10_000
 """Send times may exceed what the header declares by this: encoders round, and count the preroll or do not."""
 
@@ -103,6 +106,8 @@ class Lending:
             loan = self._loan(medium) if medium.kind == "packets" else None
             if loan is not None:
                 medium.play_with(loan.lender, loan.proof, loan.note)
+            elif medium.kind == "packets":
+                medium.note(NO_HEADER)
         for medium in self._media:
             medium.remove_spools()
         self._media.clear()

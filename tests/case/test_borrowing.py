@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from builders import write_pcap
+from peers import asf_objects as build
 from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.mmst_server import transcript
@@ -148,6 +151,28 @@ def test_of_two_headers_that_fit_the_proven_one_is_taken_and_else_none(film, tmp
     assert borrowed(analyzed(tmp_path, *described, middle_of(cut))) == []
     (playable,) = borrowed(analyzed(tmp_path, one, described[1], middle_of(cut)))
     assert (playable["title"], playable["header_proof"]) == ("Film", "proven")
+
+
+def test_a_medium_to_which_nothing_is_lent_says_that_it_is_not_playable(film, tmp_path):
+    cut, _ = viewing(film)
+    (packets,) = rows(analyzed(tmp_path, middle_of(cut)), "media")
+    assert packets["kind"] == "packets"
+    assert any(note.startswith("not playable: no other medium") for note in packets["notes"])
+
+
+def test_what_a_borrowed_header_says_is_told_of_the_borrower_too(film, tmp_path):
+    asf = AsfFile.read(film)
+    head = bytearray(asf.header[:-50]) + build.script_command((5500, "URL", "http://example.com/"))
+    struct.pack_into("<QI", head, 16, len(head), struct.unpack_from("<I", head, 24)[0] + 1)
+    scripted = replace(asf, header=bytes(head) + asf.header[-50:])
+    whole, _ = viewing(scripted)
+    cut, _ = viewing(scripted, port=40002, start=10**10)
+    case = analyzed(tmp_path, whole, middle_of(cut))
+    (playable,) = borrowed(case)
+    (command,) = rows(case, "script_commands", media_id=playable["media_id"])
+    assert (command["type"], command["value"]) == ("URL", "http://example.com/")
+    assert 0 < command["frame"] <= len(whole), "the lender's frame shows it"
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
 
 
 @pytest.mark.parametrize("size", [1600, 6400])
