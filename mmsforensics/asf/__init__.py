@@ -7,6 +7,7 @@ Usable without any capture; knows nothing of networks. `open` reads a file:
 ...     film.streams, film.media_objects()
 """
 
+from mmsforensics.asf.edits import EDIT, Edit
 from mmsforensics.asf.elementary import STREAM_OBJECT, extension_of, write_stream
 from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_value
 from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
@@ -18,8 +19,6 @@ from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
 from mmsforensics.asf.playable import (
-    EDIT,
-    Edit,
     PlayableFacts,
     PlayableResult,
     needs_playable,

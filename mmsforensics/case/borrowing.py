@@ -36,7 +36,7 @@ PACKETS_AT_ONCE = 512
 TELLING = 32
 """Bytes that a packet must have for its being the same to prove anything."""
 
-NO_HEADER = "not playable: no other medium shows a header that fits, and packets do not say what codecs their streams have"
+NO_HEADER = "not playable: no other medium shows a header that fits, and packets do not name their codecs"
 """Note of a medium to which none is lent: nothing that a player needs to know is guessed."""
 
 SLACK_MS = 10_000
