@@ -25,6 +25,7 @@ from mmsforensics.asf.playable import (
     write_playable,
 )
 from mmsforensics.asf.salvaged import NEW, Salvaged, salvage
+from mmsforensics.asf.synthesised import MpegAudio, mpeg_audio, mpeg_audio_header
 from mmsforensics.asf.tree import AsfObject, HeaderProblem, write_object
 from mmsforensics.asf.views import (
     CommandReader,
@@ -59,6 +60,7 @@ __all__ = [
     "Header",
     "HeaderProblem",
     "Marker",
+    "MpegAudio",
     "PayloadBatch",
     "PayloadIndex",
     "Picture",
@@ -75,6 +77,8 @@ __all__ = [
     "find_payloads",
     "guid_name",
     "markers",
+    "mpeg_audio",
+    "mpeg_audio_header",
     "needs_playable",
     "open",
     "parse_header",

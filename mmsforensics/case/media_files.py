@@ -368,7 +368,11 @@ class MediumFile:
             origins=origins.rows(),
             record=self._playable_origins.append,
             out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
-            because=(f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})",),
+            because=(
+                f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})"
+                if lender_id
+                else f"the header was not captured; one was made of what the packets say ({proof}: {note})",
+            ),
         )
         frame = origins.rows()["frame"][:1]
         write_views(self._place, self._names, "playable", header, packets, int(frame[0]), laid)
@@ -450,7 +454,7 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
-                "header_from": loan[0] if loan else self._source or None,
+                "header_from": (loan[0] if loan else self._source) or None,
                 "header_proof": loan[1] if loan else "station file" if self._source else None,
                 "merged_from": self._joined.media_ids if self._joined else [],
             },

@@ -205,3 +205,33 @@ def test_another_server_lends_nothing(film, tmp_path):
     whole, _ = viewing(film, server=("198.51.100.7", 1755))
     cut, _ = viewing(film, port=40002, start=10**10)
     assert borrowed(analyzed(tmp_path, whole, middle_of(cut))) == []
+
+
+def mp3_in_asf(path, program, rate=44100, kind="libmp3lame"):
+    """Three seconds of sound in MPEG audio, muxed by an independent program."""
+    source = ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate}:duration=3"]
+    command = [program("ffmpeg"), "-v", "error", *source, "-c:a", kind, "-b:a", "64k", "-f", "asf", path]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("libmp3lame", 44100), ("libmp3lame", 22050), ("mp2", 48000)])
+def test_of_mpeg_audio_a_header_is_made(tmp_path, program, kind, rate):
+    """Its frames name their format: what plays is what was sent, and no one is said to have lent anything."""
+    path = mp3_in_asf(tmp_path / "song.asf", program, rate, kind)
+    cut, _ = viewing(path)
+    case = analyzed(tmp_path, middle_of(cut, 0.3))
+    (playable,) = rows(case, "media", kind="playable")
+    assert (playable["header_from"], playable["header_proof"]) == (None, "synthesised")
+    assert any("one was made of what the packets say" in note for note in playable["notes"])
+    wanted, found = samples(path), samples(case.path / playable["path"])
+    assert len(found) > len(wanted) // 3
+    assert set(found) <= set(wanted)
+    done = subprocess.run(
+        [program("ffmpeg"), "-v", "error", "-i", case.path / playable["path"], "-f", "null", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
