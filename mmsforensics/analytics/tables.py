@@ -412,7 +412,7 @@ TABLES: dict[str, Table] = {
                 "",
                 "why that one: proven (a packet of the same number has the same bytes there) or consistent; "
                 "station file: it names the group, the port and the Format ID of the packets; synthesised: "
-                "no medium lent one, and it was made of the MPEG audio frames that all media objects begin with",
+                "no medium lent one, and it was made of the MPEG audio frames that objects begin with",
             ),
         ),
         _table(
