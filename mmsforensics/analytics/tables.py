@@ -421,7 +421,8 @@ TABLES: dict[str, Table] = {
                 "string",
                 "",
                 "why that one: proven (a packet of the same number has the same bytes there) or consistent; "
-                "station file: it names the group, the port and the Format ID of the packets",
+                "station file: it names the group, the port and the Format ID of the packets; synthesised: "
+                "no medium lent one, and it was made of the MPEG audio frames that objects begin with",
             ),
         ),
         _table(
