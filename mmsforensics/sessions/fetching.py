@@ -5,7 +5,8 @@ Rules of this file:
 * responses belong to one file when client, server, URL and what is known of ETag, Last-Modified and size
   agree; a response that says otherwise (as when If-Range did not match) begins another medium;
 * a response that begins at the first byte and is whole is a file of its own, as ever; one that ends early may
-  be resumed, until the capture ends or the file is asked for from its beginning again;
+  be resumed, and one with holes be filled by ranges, until the capture ends or the file is asked for from its
+  beginning again;
 * a range from the first byte of a file that is whole, or was left for a minute, begins another viewing; any
   other range of a file that is whole is a repetition;
 * a range is kept when its file is known, begins with it, or is called one of Windows Media by media type or
@@ -102,6 +103,8 @@ class FetchedFile:
         self._claims: list[Claim] = []
         self._assembly = Assembly()
         self._download: Download | None = None
+        self._all_sent = False  # whether one response held it all, seen or not
+        self._jumped = False  # whether holes were taken for good
         self._commanded = False  # whether its header's script commands were told
         self._announced: Ranges = []
         self._sent: Ranges = []  # of responses that were whole by their framing
@@ -120,7 +123,8 @@ class FetchedFile:
 
     def left(self, ts: int) -> bool:
         """Whether a request for its beginning is one of another viewing: it is whole or was left alone."""
-        return self.over or (self._last is not None and ts - self._last.ts > LEFT_NS)
+        alone = self._last is not None and ts - self._last.ts > LEFT_NS
+        return self.over or self._all_sent or alone
 
     def announce(self, begin: int, end: int) -> None:
         """Take note of the stretch that a response announces."""
@@ -131,6 +135,7 @@ class FetchedFile:
         if self.over:
             return
         self._last = body.at
+        self._jumped |= jump
         self._reach = max(self._reach, body.offset + len(body.data))
         if self.story is None and body.offset == 0 and body.data[:16].tobytes() == ASF_HEADER_GUID:
             self._begin()
@@ -173,7 +178,9 @@ class FetchedFile:
             add_range(self._sent, begin, announced if announced is not None else begin + end.length)
         total = self.validators.total
         whole = total is not None and self._assembly.next >= total and not self._assembly.waits
-        if announced is None and end.ended and self.responses == 1:
+        alone = announced is None and end.ended and self.responses == 1
+        self._all_sent |= alone
+        if alone and (end.complete or total is None or self._jumped):
             self._close(end)  # one response that holds it all
         elif whole and self._download is not None and not self._download.holes:
             self.finish()
@@ -283,7 +290,8 @@ class Fetch:
         pieces = body.pieces
         if self._start:
             pieces = at_offset(body.data, pieces, body.offset, offset)
-        jump = self._announced is None  # a response that holds all: what is missing in it is the capture's
+        # What a response that holds all lacks, a range may bring; of no known size, nobody asks for one.
+        jump = self._announced is None and self.file.validators.total is None
         self.file.add(Body(at=body.at, number=0, offset=offset, data=body.data, pieces=pieces), jump=jump)
 
     def end(self, end: BodyEnd) -> None:

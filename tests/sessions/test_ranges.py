@@ -214,6 +214,49 @@ def test_a_hole_in_a_range_stays_a_hole(body, fetched):
     assert "hole" in {r["reason"] for r in rows(case, "verdicts")}
 
 
+def with_a_hole(body, **options):
+    """A download of everything of which one segment was not captured; where that is in the file."""
+    answer = whole(body)
+    frames = connection(request("/film.wmv"), answer, **options)
+    big = [i for i, (frame, _) in enumerate(frames) if len(frame) > 1400]
+    at = len(big) // 2
+    lost = 1460 * at - (len(answer) - len(body))
+    del frames[big[at]]
+    return frames, lost, lost + 1460
+
+
+@pytest.mark.parametrize("pause", [0.5, 300])
+def test_a_hole_that_a_later_range_fills(body, fetched, pause):
+    """Players ask again for parts: each byte is then known from one of both."""
+    frames, begin, end = with_a_hole(body)
+    asked = request("/film.wmv", ranges=f"{begin - 40}-{end + 9}")
+    case = fetched(frames, connection(asked, part(body, begin - 40, end + 10), port=40002, at=pause))
+    the_file(case, body)
+    assert len(rows(case, "flows", session_ids=["c001-s0001"])) == 2
+
+
+def test_a_hole_that_a_later_range_fills_in_part(body, fetched):
+    frames, begin, end = with_a_hole(body)
+    asked = request("/film.wmv", ranges=f"{begin}-{end - 101}")
+    case = fetched(frames, connection(asked, part(body, begin, end - 100), port=40002, at=2))
+    (medium,) = rows(case, "media", kind="faithful")
+    assert (medium["packets_missing"], medium["complete"]) == (1, False)
+    holes = [r["count"] for r in rows(case, "verdicts", reason="hole")]
+    assert holes == [100]
+
+
+def test_a_second_viewing_fills_no_hole_of_the_first(body, fetched):
+    frames, _, _ = with_a_hole(body)
+    again = connection(request("/film.wmv", ranges="0-"), part(body, 0, len(body)), port=40002, at=100)
+    case = fetched(frames, again)
+    whole_, hurt = faithful_files(case)
+    assert len(hurt) < len(whole_)
+    assert whole_ == body
+    told = {m["session_id"]: m["complete"] for m in rows(case, "media", kind="faithful")}
+    assert told == {"c001-s0001": False, "c001-s0002": True}
+    assert [s["outcome"] for s in rows(case, "sessions")] == ["completed", "completed"]
+
+
 def test_another_version_of_the_file_is_another_medium(body, fetched):
     other = bytearray(body)
     other[-1] ^= 0xFF
