@@ -96,6 +96,8 @@ class FetchedFile:
         self._decoded = decoded
         self.validators = validators
         self.story: Story | None = None
+        self.asker: Story | None = None
+        """The session that asked for it first, before its bytes showed what it is."""
         self.over = False
         self.responses = 0
         self.coming = 0
@@ -111,8 +113,9 @@ class FetchedFile:
         self._reach = 0
         self._last: At | None = None
 
-    def claim(self, claim: Claim) -> None:
-        """Take another response."""
+    def claim(self, claim: Claim, asker: Story | None = None) -> None:
+        """Take another response; `asker` is the session that its request is part of already."""
+        self.asker = self.asker or asker
         self.responses += 1
         self.coming += 1
         if self.story is not None:
@@ -122,9 +125,12 @@ class FetchedFile:
             self._claims.append(claim)
 
     def left(self, ts: int) -> bool:
-        """Whether a request for its beginning is one of another viewing: it is whole or was left alone."""
+        """Whether a request for its beginning is one of another viewing: it is whole or was left alone.
+
+        A file whose beginning never came is not asked for again.
+        """
         alone = self._last is not None and ts - self._last.ts > LEFT_NS
-        return self.over or self._all_sent or alone
+        return self.over or self._all_sent or (alone and self.begun)
 
     def announce(self, begin: int, end: int) -> None:
         """Take note of the stretch that a response announces."""
@@ -318,14 +324,22 @@ class Fetches:
         self._all: list[FetchedFile] = []
 
     def begin(
-        self, key: Key, name: str, response: Response | None, first: Body, claim: Claim, *, resumes: bool
+        self,
+        key: Key,
+        name: str,
+        response: Response | None,
+        first: Body,
+        claim: Claim,
+        *,
+        resumes: bool,
+        asker: Story | None = None,
     ) -> Fetch | None:
         """Look at the first bytes of a response's body; None where they are no file's of Windows Media.
 
-        `resumes` says that the request asked for a range.
+        `resumes` says that the request asked for a range, `asker` which session it is part of.
         """
         if response is not None and response.status == PARTIAL_CONTENT:
-            return self._range(key, name, response, first, claim)
+            return self._range(key, name, response, first, claim, asker)
         coding = response.header("content-encoding").lower().strip() if response is not None else ""
         if coding in CODINGS and first.offset == 0:
             return self._coded(coding, name, first, claim)
@@ -349,7 +363,7 @@ class Fetches:
         known = self._open.get(key)
         if not asked or known is None or (_FROM_START.match(asked) and known.left(ts)):
             return None
-        return known.story
+        return known.story or known.asker
 
     def _coded(self, coding: str, name: str, first: Body, claim: Claim) -> Fetch | None:
         """A response that must be decoded; it is never resumed, since ranges are those of the coded bytes."""
@@ -361,7 +375,9 @@ class Fetches:
         file.claim(claim)
         return Fetch(file, None, inflated=Inflated(coding))
 
-    def _range(self, key: Key, name: str, response: Response, first: Body, claim: Claim) -> Fetch | None:
+    def _range(
+        self, key: Key, name: str, response: Response, first: Body, claim: Claim, asker: Story | None
+    ) -> Fetch | None:
         mark = boundary(response.header("content-type"))
         where = content_range(response.header("content-range"))
         if mark is None and where is None:
@@ -382,7 +398,7 @@ class Fetches:
             self._keep(key, file)
             known = file
         known.validators = known.validators.joined(validators)
-        known.claim(claim)
+        known.claim(claim, asker)
         return Fetch(known, None if mark else where, MultipartRanges(mark) if mark else None)
 
     def _keep(self, key: Key, file: FetchedFile) -> None:

@@ -150,6 +150,25 @@ def coded(data):
     return head + data
 
 
+@pytest.mark.parametrize("pause", [0.001, 2, 3600])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_player_s_first_range_need_not_be_the_beginning(body, fetched, pause, elsewhere):
+    """A session is begun by the player's request; that of the beginning is none of its own."""
+
+    def by_player(begin, end):
+        asked = request("/film.wmv", ranges=f"{begin}-{end - 1}")
+        return asked.replace(b"wget/1.20", b"NSPlayer/12.0.7601.17514"), part(body, begin, end)
+
+    half = len(body) // 2
+    last, first = by_player(half, len(body)), by_player(0, half)
+    if elsewhere:
+        talks = [connection(*last), connection(*first, port=40002, at=pause)]
+    else:
+        talks = [connection(*last, *first)]
+    session = the_file(fetched(*talks), body)
+    assert session["client_version"] == "NSPlayer/12.0.7601.17514"
+
+
 def test_a_download_with_a_content_coding_is_what_the_client_saved(body, fetched):
     """No frame holds its bytes, and its provenance says so."""
     case = fetched(connection(request("/film.wmv"), coded(gzip.compress(body))))
