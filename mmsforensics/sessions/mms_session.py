@@ -85,6 +85,7 @@ class MmsSession:
         self._played: set[int] = set()  # those of media of the content at hand
         self._played_before: set[int] = set()  # and of contents before it
         self._medium: Medium | None = None  # the content at hand
+        self._sender: bytes | None = None  # of the data, where that is not the server
         self.client_id: int | None = None
         """The server's number for the client, once it has said so."""
 
@@ -101,6 +102,18 @@ class MmsSession:
     def is_told(self, server: Endpoint, number: object) -> bool:
         """Whether a server gave the client this number."""
         return self.client_id == number and self.story.server.address == server.address
+
+    def is_over_by(self, message: Message) -> bool:
+        """Whether a message begins another session on the connection: a Connect behind a content's."""
+        connects = isinstance(message, MmsMessage) and message.name == "Connect"
+        return connects and self.story.phase not in (automaton.BEGUN, automaton.CHALLENGED, automaton.FAILED)
+
+    def takes_from(self, sender: Endpoint, at: At) -> bool:
+        """Whether data from another address than the server's are this session's: if none come from there."""
+        if self._sender is None and self.story.received == 0 and self.story.medium is None:
+            self._sender = sender.address
+            self.story.tell("OtherSender", at, {"sender": ip_text(sender.address), "port": sender.port})
+        return self._sender == sender.address
 
     def asked_again(self, message: MmsMessage, sender: bytes) -> None:
         """Take a request to send packets again; one from another address than the client's proves no loss."""
