@@ -141,11 +141,11 @@ class _Lenient(dict[str, object]):
 
 
 def summarise(event: str, details: Mapping[str, object]) -> str:
-    """One line for an event; a field that is not there and not optional reads ``?``."""
+    """One line for an event; a field that is not there, or null, and not optional reads ``?``."""
     template = TEMPLATES.get(event)
     if template is None:
         return event
-    known = {name: told(value) for name, value in details.items()}
+    known = {name: told(value) for name, value in details.items() if value is not None}
     if isinstance(details.get("clientLog"), Mapping):
         known.update(details["clientLog"])  # type: ignore[call-overload]
     if "hr" in details:
@@ -160,7 +160,7 @@ def summarise(event: str, details: Mapping[str, object]) -> str:
 
 
 def told(value: object) -> object:
-    """A value as a sentence holds it: lists with commas, nothing for null, floats in 12 digits."""
+    """A value as a sentence holds it: lists with commas, nothing for null in them, floats in 12 digits."""
     if value is None:
         return ""
     if isinstance(value, list | tuple):
