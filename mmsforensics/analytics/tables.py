@@ -184,8 +184,13 @@ TABLES: dict[str, Table] = {
             ("start_ts", "time", "ns", "first message"),
             ("end_ts", "time", "ns", "last message"),
             ("outcome", "string", "", "how it came out; words defined in docs/sessions.md"),
-            ("media_bytes", "uint64", "bytes", "bytes of media packets received, padding not counted"),
-            ("packets_received", "uint64", "ASF packets", "media packets wholly captured"),
+            ("media_bytes", "uint64", "bytes", "bytes of `packets_received`, padding not counted"),
+            (
+                "packets_received",
+                "uint64",
+                "ASF packets",
+                "media packets wholly captured, as they stand in its media; datagrams sent again count once",
+            ),
             (
                 "packets_missing",
                 "uint64",
@@ -416,7 +421,8 @@ TABLES: dict[str, Table] = {
                 "string",
                 "",
                 "why that one: proven (a packet of the same number has the same bytes there) or consistent; "
-                "station file: it names the group, the port and the Format ID of the packets",
+                "station file: it names the group, the port and the Format ID of the packets; synthesised: "
+                "no medium lent one, and it was made of the MPEG audio frames that objects begin with",
             ),
         ),
         _table(
@@ -455,8 +461,18 @@ TABLES: dict[str, Table] = {
             ("reason", "string", "", "one of docs/sessions.md"),
             ("packets_hurt", "uint64", "ASF packets", "packets of the run of which something was seen"),
             ("bytes_seen", "uint64", "bytes", "bytes of these that were captured"),
-            ("bytes_recovered", "uint64", "bytes", "of those, the ones that stand in the playable file"),
-            ("payloads_recovered", "uint64", "payloads", "payloads wholly seen, which stand there"),
+            (
+                "bytes_recovered",
+                "uint64",
+                "bytes",
+                "bytes of the run that stand in the playable file: seen, or from parity",
+            ),
+            (
+                "payloads_recovered",
+                "uint64",
+                "payloads",
+                "payloads wholly seen or computed, which stand there",
+            ),
             (
                 "packets_restored",
                 "uint64",

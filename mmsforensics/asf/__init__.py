@@ -7,6 +7,7 @@ Usable without any capture; knows nothing of networks. `open` reads a file:
 ...     film.streams, film.media_objects()
 """
 
+from mmsforensics.asf.edits import EDIT, Edit
 from mmsforensics.asf.elementary import STREAM_OBJECT, extension_of, write_stream
 from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_value
 from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
@@ -18,14 +19,13 @@ from mmsforensics.asf.media_objects import MEDIA_OBJECT, Assembler
 from mmsforensics.asf.packets import ASF_PACKET, PAYLOAD, Reason, walk_packets, walk_payloads
 from mmsforensics.asf.padding import RESTORED, restore_padding
 from mmsforensics.asf.playable import (
-    EDIT,
-    Edit,
     PlayableFacts,
     PlayableResult,
     needs_playable,
     write_playable,
 )
 from mmsforensics.asf.salvaged import NEW, Salvaged, salvage
+from mmsforensics.asf.synthesised import MpegAudio, mpeg_audio, mpeg_audio_header
 from mmsforensics.asf.tree import AsfObject, HeaderProblem, write_object
 from mmsforensics.asf.views import (
     CommandReader,
@@ -60,6 +60,7 @@ __all__ = [
     "Header",
     "HeaderProblem",
     "Marker",
+    "MpegAudio",
     "PayloadBatch",
     "PayloadIndex",
     "Picture",
@@ -76,6 +77,8 @@ __all__ = [
     "find_payloads",
     "guid_name",
     "markers",
+    "mpeg_audio",
+    "mpeg_audio_header",
     "needs_playable",
     "open",
     "parse_header",

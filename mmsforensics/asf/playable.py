@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import pairwise
 from typing import Protocol
 
@@ -21,12 +20,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.asf.edits import EDIT, Edit, merged, sources_of
 from mmsforensics.asf.guids import guid_of
 from mmsforensics.asf.header import Header, parse_header
 from mmsforensics.asf.packets import walk_payloads
 from mmsforensics.asf.padding import restore_padding
 from mmsforensics.asf.repaired_header import PacketFacts, repaired_header
 from mmsforensics.asf.tree import DATA_OBJECT_HEAD, FRAME
+from mmsforensics.asf.trimming import Trimmed, trim
 
 BLOCK = 2 << 20
 """Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""
@@ -40,21 +41,8 @@ INDEX_INTERVAL_MS = 1000
 MAX_INDEX_ENTRIES = 1 << 20
 """Entries of an index at most (12 days); a lying time stamp must not fill the disk."""
 
-EDIT = np.dtype(
-    [("file_offset", "i8"), ("length", "i8"), ("source_offset", "i8"), ("kind", "u1")], align=True
-)
-"""A stretch of the playable file; `source_offset` is where it lies in the faithful one, or -1."""
-
-
-class Edit(IntEnum):
-    """Where a stretch comes from."""
-
-    COPIED = 0
-    HEADER = 1
-    PACKET = 2
-    PADDING = 3
-    INDEX = 4
-
+MAX_TRIMMED = 4 << 20
+"""Bytes of packets of which payloads are taken out; where there would be more, all stay as they are."""
 
 FIRST_PAYLOADS = 64
 """Payloads among which the earliest is looked for: the most that fit a packet."""
@@ -158,6 +146,8 @@ class _Survey:
     last_duration: int = 0
     keys: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
     """Stream: tables of (position of the packet, presentation ms, packets spanned)."""
+    early: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
+    """Video stream: positions of packets with payloads before its first key frame."""
     kept: deque[_Block] = field(default_factory=deque)
     """The first blocks, as long as they are not too many."""
 
@@ -205,6 +195,7 @@ def write_playable(
     if unsound:
         notes.append(f"{unsound} packets that do not parse were left out")
     keep, shift = _joined(header, survey, notes)
+    trimmed = _trimmed(medium, order, survey, keep, notes) if header.broadcast else {}
     indexes = _indexes(header, survey, keep, shift, notes)
     count = int(np.count_nonzero(keep))
     facts = PacketFacts(
@@ -221,13 +212,18 @@ def write_playable(
     out.write(new_header)
     tell(_header_edits(header_bytes, new_header))
     written = len(new_header)
-    if not keep.all():
+    if not keep.all() or trimmed:
         survey.kept.clear()  # the blocks are cut elsewhere
-    for block in _blocks(order[keep], packet_size):
-        data, rows, heads, payloads = survey.kept.popleft() if survey.kept else medium.packets(block)
-        if shift:
-            _shift_times(data, packet_size, heads, payloads, shift)
-        tell(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
+    for block, one in _pieces(order, keep, trimmed, packet_size):
+        if one is not None:
+            data = one.data.copy()
+            _shift_times(data, packet_size, *walk_payloads(data, packet_size), shift)
+            tell(one.edits(data, written))
+        else:
+            data, rows, heads, payloads = survey.kept.popleft() if survey.kept else medium.packets(block)
+            if shift:
+                _shift_times(data, packet_size, heads, payloads, shift)
+            tell(_packet_edits(block, header_size, packet_size, rows, heads, payloads, written, shift))
         out.write(data)
         written += len(data)
     for raw, _ in indexes:
@@ -281,6 +277,71 @@ def _joined(header: Header, survey: _Survey, notes: list[str]) -> tuple[NDArray[
     return keep, shift
 
 
+def _trimmed(
+    medium: _Medium, order: NDArray[np.int64], survey: _Survey, keep: NDArray[np.bool_], notes: list[str]
+) -> dict[int, Trimmed]:
+    """By position the packets of a live stream without pictures that stand before a first key frame.
+
+    One with nothing else is no longer kept. A stream of which no key frame was captured stays as it is.
+    """
+    begins = {stream: int(tables[0][0, 0]) for stream, tables in survey.keys.items()}
+    notes += [
+        f"no key frame of stream {stream} was captured: its pictures begin damaged"
+        for stream in sorted(survey.early.keys() - begins.keys())
+    ]
+    found = [np.concatenate(survey.early[stream]) for stream in sorted(survey.early.keys() & begins.keys())]
+    positions = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+    positions = positions[keep[positions]]
+    if len(positions) * medium.packet_size > MAX_TRIMMED:
+        notes.append(f"in {len(positions)} packets pictures stand before the first key frame of their stream")
+        return {}
+    trimmed = {}
+    for position in positions.tolist():
+        one = _without_early(medium, order[position : position + 1], position, begins)
+        if one is None:
+            keep[position] = False
+        else:
+            trimmed[position] = one
+    if len(positions):
+        notes.append(f"of {len(positions)} packets the pictures before a first key frame were left out")
+    return trimmed
+
+
+def _without_early(
+    medium: _Medium, block: NDArray[np.int64], position: int, begins: dict[int, int]
+) -> Trimmed | None:
+    """A packet without the payloads of streams that have not begun with a key frame yet."""
+    data, rows, heads, payloads = medium.packets(block)
+    early = np.zeros(len(payloads), dtype=np.bool_)
+    for stream, begin in begins.items():
+        if position <= begin:
+            mine = payloads["stream"] == stream
+            key = np.flatnonzero(mine & _begins_key(payloads))
+            early |= mine & (np.arange(len(payloads)) < (key[0] if len(key) else len(payloads)))
+    edits = _packet_edits(block, medium.header_size, medium.packet_size, rows, heads, payloads, 0, 0)
+    return trim(data, sources_of(edits, medium.packet_size), payloads[early])
+
+
+def _begins_key(payloads: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which payloads are the first of a key frame."""
+    begins: NDArray[np.bool_] = (payloads["key"] == 1) & (payloads["object_offset"] == 0)
+    return begins
+
+
+def _pieces(
+    order: NDArray[np.int64], keep: NDArray[np.bool_], trimmed: dict[int, Trimmed], packet_size: int
+) -> Iterator[tuple[NDArray[np.int64], Trimmed | None]]:
+    """The packets to write, as many at once as stand in a block; those that were trimmed by themselves."""
+    positions = np.flatnonzero(keep)
+    begin = 0
+    for position in sorted(trimmed):
+        at = int(np.searchsorted(positions, position))
+        yield from ((block, None) for block in _blocks(order[positions[begin:at]], packet_size))
+        yield order[position : position + 1], trimmed[position]
+        begin = at + 1
+    yield from ((block, None) for block in _blocks(order[positions[begin:]], packet_size))
+
+
 def _blocks(order: NDArray[np.int64], packet_size: int) -> Iterator[NDArray[np.int64]]:
     step = max(BLOCK // packet_size, 1)
     for begin in range(0, len(order), step):
@@ -316,6 +377,8 @@ def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Surve
         survey.sound[begin : begin + len(block)] = heads["ok"]
         keys = {number: _key_frames(payloads, number) for number in videos}
         starts = [int(table[0, 0]) for table in keys.values() if len(table)]
+        if header.broadcast:
+            _note_early(survey, payloads, videos, begin)
         if survey.first_send < 0:
             _begin_at(survey, heads, payloads, 0)
         if starts and survey.first_key < 0:
@@ -334,6 +397,17 @@ def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Surve
                 survey.keys.setdefault(number, []).append(table)
         begin += len(block)
     return survey
+
+
+def _note_early(survey: _Survey, payloads: NDArray[np.void], videos: list[int], begin: int) -> None:
+    """Note where streams have payloads before their first key frame."""
+    for number in videos:
+        if number not in survey.keys:
+            mine = payloads[payloads["stream"] == number]
+            key = np.flatnonzero(_begins_key(mine))
+            early = mine["packet"][: key[0] if len(key) else len(mine)]
+            if len(early):
+                survey.early.setdefault(number, []).append(begin + np.unique(early))
 
 
 def _begin_at(survey: _Survey, heads: NDArray[np.void], payloads: NDArray[np.void], packet: int) -> None:
@@ -462,7 +536,7 @@ def _packet_edits(
         shift != 0,
         out,
     )
-    return _merged(out[:n])
+    return merged(out[:n])
 
 
 @njit(cache=True, nogil=True)
@@ -506,19 +580,3 @@ def _edits(source, size, rows, heads, payloads, file_offset, shifted, out):
         n = _emit(out, n, to + at, end - at, here + at, 0)
         n = _emit(out, n, to + end, size - end, -1, 3)
     return n
-
-
-def _merged(edits: NDArray[np.void]) -> NDArray[np.void]:
-    """Adjacent stretches of one kind that go on in the source made one."""
-    if len(edits) < 2:
-        return edits
-    before, after = edits[:-1], edits[1:]
-    copied = (before["source_offset"] >= 0) & (
-        after["source_offset"] == before["source_offset"] + before["length"]
-    )
-    new = (before["source_offset"] < 0) & (after["source_offset"] < 0)
-    joined = (before["kind"] == after["kind"]) & (copied | new)
-    first = np.flatnonzero(np.concatenate(([True], ~joined)))
-    merged = edits[first].copy()
-    merged["length"] = np.add.reduceat(edits["length"], first)
-    return merged

@@ -7,6 +7,8 @@ Rules of this file:
 * `proven` is a header of a medium that has a packet with the same LocationId and the same bytes; where none
   has, a header is borrowed only if no other one fits (`consistent`), its packet size is reached by a packet,
   and no other URL is known;
+* where none is lent, and every media object begins with a frame of MPEG audio of one format, a header is made
+  of what these frames say (`synthesised`); media of other codecs stay without one, and say so;
 * a medium to which a station file gave a header when it had long begun is lent that one, if its packets fit;
 * sessions come in any order, so this is done when all are known, and the lent bytes keep the lender's frames.
 """
@@ -23,7 +25,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmsforensics.asf import Header, parse_header, walk_payloads
+from mmsforensics.asf import Header, MpegAudio, mpeg_audio, mpeg_audio_header, parse_header, walk_payloads
+from mmsforensics.asf.header import MAX_PACKET_SIZE
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import PROVENANCE, Origin, SessionSummary, pad
 
@@ -33,8 +36,17 @@ if TYPE_CHECKING:
 PACKETS_AT_ONCE = 512
 """Packets parsed at once: at most 32 MiB of them."""
 
+LEAST_OBJECTS = 4
+"""Media objects that must begin with a frame of MPEG audio."""
+
+NEVER = 1 << 32
+"""Behind all presentation times."""
+
 TELLING = 32
 """Bytes that a packet must have for its being the same to prove anything."""
+
+NO_HEADER = "not playable: no other medium shows a header that fits, and packets do not name their codecs"
+"""Note of a medium to which none is lent: nothing that a player needs to know is guessed."""
 
 SLACK_MS = 10_000
 """Send times may exceed what the header declares by this: encoders round, and count the preroll or do not."""
@@ -57,14 +69,15 @@ class Lender(Interface):
 
 @dataclass(frozen=True, slots=True)
 class StationHeader:
-    """A header that a station file gave."""
+    """A header that a station file gave, or with an origin of its own one that was made."""
 
     media_id: str
     header_bytes: bytes
+    origin: Origin = Origin.DECODED
 
     def origin_rows(self) -> NDArray[np.void]:
-        """No frame holds its bytes: they came as text."""
-        return np.array([(0, len(self.header_bytes), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
+        """No frame holds its bytes: they came as text, or were made."""
+        return np.array([(0, len(self.header_bytes), 0, 0, self.origin)], dtype=PROVENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Loan:
 
     lender: Lender
     proof: str
-    """`proven`, `consistent` or `station file`."""
+    """`proven`, `consistent`, `station file` or `synthesised`."""
     note: str
 
 
@@ -103,6 +116,8 @@ class Lending:
             loan = self._loan(medium) if medium.kind == "packets" else None
             if loan is not None:
                 medium.play_with(loan.lender, loan.proof, loan.note)
+            elif medium.kind == "packets":
+                medium.note(NO_HEADER)
         for medium in self._media:
             medium.remove_spools()
         self._media.clear()
@@ -129,7 +144,7 @@ class Lending:
             return Loan(lender, "proven", f"{count} packets with the same numbers have the same bytes there")
         if len(consistent) == 1:
             return Loan(consistent[0], "consistent", "not proven: all fits it, and no other header seen does")
-        return None
+        return _synthesised(borrower)
 
     def _lenders(self, borrower: MediumFile) -> Iterator[list[MediumFile]]:
         """Media with a header from the same server, those with the same header together."""
@@ -148,6 +163,36 @@ class Lending:
         _, wanted = self._places[borrower.session_id]
         known = [self._places[lender.session_id][1] for lender in lenders]
         return not wanted or any(path in ("", wanted) for path in known)
+
+
+def _synthesised(borrower: MediumFile) -> Loan | None:
+    """A header made of the frames of MPEG audio that a medium of one stream is of."""
+    rows = borrower.packet_rows()
+    size = int(rows["size"].max()) if len(rows) else 0
+    if not 0 < size <= MAX_PACKET_SIZE:
+        return None
+    first: MpegAudio | None = None
+    streams: set[int] = set()
+    objects, earliest = 0, NEVER
+    for _, data in padded(borrower, size, PACKETS_AT_ONCE):
+        _, payloads = walk_payloads(data, size)
+        streams.update(np.unique(payloads["stream"]).tolist())
+        begins = payloads[payloads["object_offset"] == 0]
+        at = begins["packet"] * size + begins["at"]
+        for begin in at[begins["length"] >= 4].tolist():
+            frame = mpeg_audio(data[begin : begin + 4].tobytes())
+            if frame is None or not frame.same(first or frame):
+                return None
+            first, objects = first or frame, objects + 1
+        if len(payloads):
+            earliest = min(earliest, int(payloads["presentation_ms"].min()))
+    if first is None or objects < LEAST_OBJECTS or len(streams) != 1:
+        return None
+    header = mpeg_audio_header(
+        first, stream=streams.pop(), packet_size=size, packets=len(rows), preroll_ms=earliest
+    )
+    note = f"{objects} media objects begin with MPEG audio of one format; the preroll is not known"
+    return Loan(StationHeader("", header, Origin.REPAIRED), "synthesised", note)
 
 
 def _path(url: str) -> str:

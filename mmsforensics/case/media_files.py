@@ -35,6 +35,7 @@ from mmsforensics.sessions import (
     MediumKind,
     MediumSummary,
     Origin,
+    Reason,
     RestoredPacket,
 )
 
@@ -189,6 +190,7 @@ class MediumFile:
         self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
         self.late_header = (b"", "")
+        self._said: list[str] = []
         self._names = names
         self.header_bytes = header
         self._file = HashedFile(place.root / names.path(kind), place.writers)
@@ -241,7 +243,8 @@ class MediumFile:
                 salvaged=self._salvage_file(),
             )
         media_id = self._names.media_id(self.kind)
-        self._rows(self.kind, header, summary, self._file, self._notes(made))
+        self._said = self._notes(made)
+        self._rows(self.kind, header, summary, self._file, self._said)
         self._packet_rows(media_id)
         first = self._origins.rows()["frame"][:1]
         if self.header_bytes:
@@ -264,7 +267,10 @@ class MediumFile:
         for batch in self._computed.batches():
             restored_rows(self._store, self._book, batch, self.session_id, media_id)
         self._computed.remove()
-        self._verdict_rows(media_id, summary)
+        reasons = list(summary.reasons)
+        if encrypted(header):
+            reasons.append(Reason("encrypted", ENCRYPTED_NOTE, frame=int(first[0]) if len(first) else 0))
+        self._verdict_rows(media_id, reasons)
         self._loss_rows(media_id, header, summary)
         self._salvaged.unlink(missing_ok=True)
         self._salvaged_packets.remove()
@@ -281,8 +287,7 @@ class MediumFile:
         else:
             self.remove_spools()
 
-    def _verdict_rows(self, media_id: str, summary: MediumSummary) -> None:
-        reasons = summary.reasons
+    def _verdict_rows(self, media_id: str, reasons: list[Reason]) -> None:
         if not reasons:
             return
         capture_ids, frames = self._book.columns(np.array([r.frame for r in reasons], dtype=np.int64))
@@ -344,6 +349,10 @@ class MediumFile:
         for spool in (self._packets, self._origins, self._playable_origins):
             spool.remove()
 
+    def note(self, text: str) -> None:
+        """Add a note to the medium's row, as long as rows wait."""
+        self._said.append(text)
+
     def play_with(self, lender: Lender, proof: str, note: str) -> None:
         """Write a playable file of these packets with the header of another medium."""
         lender_id = lender.media_id
@@ -361,8 +370,14 @@ class MediumFile:
             origins=origins.rows(),
             record=self._playable_origins.append,
             out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
-            because=(f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})",),
+            because=(
+                f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})"
+                if lender_id
+                else f"the header was not captured; one was made of what the packets say ({proof}: {note})",
+            ),
         )
+        frame = origins.rows()["frame"][:1]
+        write_views(self._place, self._names, "playable", header, packets, int(frame[0]), laid)
         laid.unlink()
         origins.remove()
         assert made.file is not None
@@ -441,7 +456,7 @@ class MediumFile:
                 "copyright": header.copyright,
                 "description": header.description,
                 "notes": notes,
-                "header_from": loan[0] if loan else self._source or None,
+                "header_from": (loan[0] if loan else self._source) or None,
                 "header_proof": loan[1] if loan else "station file" if self._source else None,
                 "merged_from": self._joined.media_ids if self._joined else [],
             },

@@ -46,6 +46,7 @@ def write_views(
     header: Header,
     packets: NDArray[np.void],
     header_frame: int,
+    laid: Path | None = None,
 ) -> None:
     """Write what a finished medium's header and command streams say.
 
@@ -59,11 +60,13 @@ def write_views(
         Of the file.
     header_frame : int
         Number of the first frame of the header, 0 if it has none.
+    laid : Path, optional
+        Where `packets` lie, if not in that file.
     """
     mine = {"media_id": names.media_id(kind), "session_id": names.session_id}
     for command in script_commands(header):
         _command_row(place, mine, header, command, header_frame, None)
-    for command in _streamed(place.root / names.path(kind), header, packets):
+    for command in _streamed(laid or place.root / names.path(kind), header, packets):
         row = packets[command.packet]
         _command_row(place, mine, header, command, int(row["frame"]), int(row["ts"]))
         if kind != "merged":  # else the copies have told it

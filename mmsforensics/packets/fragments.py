@@ -167,7 +167,7 @@ class Fragments:
     def feed(self, batch: PacketBatch) -> PacketBatch:
         """Return the batch with a row for each packet that is whole now."""
         self.joined, self.incomplete = {}, []
-        if not batch.rare and not self._waiting:
+        if not len(batch.rows) or (not batch.rare and not self._waiting):
             return batch
         places = np.flatnonzero(batch.rows["status"] == Status.FRAGMENT)
         if not len(places) and not self._waiting:

@@ -106,7 +106,7 @@ class Download:
         self._hurt(len(self._buffer.data))
         self._end_cut()
         self.missing = missing = max(self._expected(message.length) - self.packets, 0)
-        whole = message.complete and not self._holes
+        whole = message.complete and not self._holes and self.packets > 0
         bounded = message.ended or message.length >= self._data_end > 0
         loss = self._losses.rows(self._last_runs(message))
         self._writer.close(

@@ -5,7 +5,8 @@ Rules of this file:
 * responses belong to one file when client, server, URL and what is known of ETag, Last-Modified and size
   agree; a response that says otherwise (as when If-Range did not match) begins another medium;
 * a response that begins at the first byte and is whole is a file of its own, as ever; one that ends early may
-  be resumed, until the capture ends or the file is asked for from its beginning again;
+  be resumed, and one with holes be filled by ranges, until the capture ends or the file is asked for from its
+  beginning again;
 * a range from the first byte of a file that is whole, or was left for a minute, begins another viewing; any
   other range of a file that is whole is a repetition;
 * a range is kept when its file is known, begins with it, or is called one of Windows Media by media type or
@@ -95,6 +96,8 @@ class FetchedFile:
         self._decoded = decoded
         self.validators = validators
         self.story: Story | None = None
+        self.asker: Story | None = None
+        """The session that asked for it first, before its bytes showed what it is."""
         self.over = False
         self.responses = 0
         self.coming = 0
@@ -102,14 +105,17 @@ class FetchedFile:
         self._claims: list[Claim] = []
         self._assembly = Assembly()
         self._download: Download | None = None
+        self._all_sent = False  # whether one response held it all, seen or not
+        self._jumped = False  # whether holes were taken for good
         self._commanded = False  # whether its header's script commands were told
         self._announced: Ranges = []
         self._sent: Ranges = []  # of responses that were whole by their framing
         self._reach = 0
         self._last: At | None = None
 
-    def claim(self, claim: Claim) -> None:
-        """Take another response."""
+    def claim(self, claim: Claim, asker: Story | None = None) -> None:
+        """Take another response; `asker` is the session that its request is part of already."""
+        self.asker = self.asker or asker
         self.responses += 1
         self.coming += 1
         if self.story is not None:
@@ -119,8 +125,12 @@ class FetchedFile:
             self._claims.append(claim)
 
     def left(self, ts: int) -> bool:
-        """Whether a request for its beginning is one of another viewing: it is whole or was left alone."""
-        return self.over or (self._last is not None and ts - self._last.ts > LEFT_NS)
+        """Whether a request for its beginning is one of another viewing: it is whole or was left alone.
+
+        A file whose beginning never came is not asked for again.
+        """
+        alone = self._last is not None and ts - self._last.ts > LEFT_NS
+        return self.over or self._all_sent or (alone and self.begun)
 
     def announce(self, begin: int, end: int) -> None:
         """Take note of the stretch that a response announces."""
@@ -131,6 +141,7 @@ class FetchedFile:
         if self.over:
             return
         self._last = body.at
+        self._jumped |= jump
         self._reach = max(self._reach, body.offset + len(body.data))
         if self.story is None and body.offset == 0 and body.data[:16].tobytes() == ASF_HEADER_GUID:
             self._begin()
@@ -162,6 +173,7 @@ class FetchedFile:
             self._commanded = True
             story.commanded(download.header, body.at)
         story.received += download.packets - packets
+        story.packets += download.packets - packets
         story.media_bytes += download.bytes - size
         story.saw(body.at)
         story.advance("Media")
@@ -173,7 +185,9 @@ class FetchedFile:
             add_range(self._sent, begin, announced if announced is not None else begin + end.length)
         total = self.validators.total
         whole = total is not None and self._assembly.next >= total and not self._assembly.waits
-        if announced is None and end.ended and self.responses == 1:
+        alone = announced is None and end.ended and self.responses == 1
+        self._all_sent |= alone
+        if alone and (end.complete or total is None or self._jumped):
             self._close(end)  # one response that holds it all
         elif whole and self._download is not None and not self._download.holes:
             self.finish()
@@ -283,7 +297,8 @@ class Fetch:
         pieces = body.pieces
         if self._start:
             pieces = at_offset(body.data, pieces, body.offset, offset)
-        jump = self._announced is None  # a response that holds all: what is missing in it is the capture's
+        # What a response that holds all lacks, a range may bring; of no known size, nobody asks for one.
+        jump = self._announced is None and self.file.validators.total is None
         self.file.add(Body(at=body.at, number=0, offset=offset, data=body.data, pieces=pieces), jump=jump)
 
     def end(self, end: BodyEnd) -> None:
@@ -310,14 +325,22 @@ class Fetches:
         self._all: list[FetchedFile] = []
 
     def begin(
-        self, key: Key, name: str, response: Response | None, first: Body, claim: Claim, *, resumes: bool
+        self,
+        key: Key,
+        name: str,
+        response: Response | None,
+        first: Body,
+        claim: Claim,
+        *,
+        resumes: bool,
+        asker: Story | None = None,
     ) -> Fetch | None:
         """Look at the first bytes of a response's body; None where they are no file's of Windows Media.
 
-        `resumes` says that the request asked for a range.
+        `resumes` says that the request asked for a range, `asker` which session it is part of.
         """
         if response is not None and response.status == PARTIAL_CONTENT:
-            return self._range(key, name, response, first, claim)
+            return self._range(key, name, response, first, claim, asker)
         coding = response.header("content-encoding").lower().strip() if response is not None else ""
         if coding in CODINGS and first.offset == 0:
             return self._coded(coding, name, first, claim)
@@ -341,7 +364,7 @@ class Fetches:
         known = self._open.get(key)
         if not asked or known is None or (_FROM_START.match(asked) and known.left(ts)):
             return None
-        return known.story
+        return known.story or known.asker
 
     def _coded(self, coding: str, name: str, first: Body, claim: Claim) -> Fetch | None:
         """A response that must be decoded; it is never resumed, since ranges are those of the coded bytes."""
@@ -353,7 +376,9 @@ class Fetches:
         file.claim(claim)
         return Fetch(file, None, inflated=Inflated(coding))
 
-    def _range(self, key: Key, name: str, response: Response, first: Body, claim: Claim) -> Fetch | None:
+    def _range(
+        self, key: Key, name: str, response: Response, first: Body, claim: Claim, asker: Story | None
+    ) -> Fetch | None:
         mark = boundary(response.header("content-type"))
         where = content_range(response.header("content-range"))
         if mark is None and where is None:
@@ -374,7 +399,7 @@ class Fetches:
             self._keep(key, file)
             known = file
         known.validators = known.validators.joined(validators)
-        known.claim(claim)
+        known.claim(claim, asker)
         return Fetch(known, None if mark else where, MultipartRanges(mark) if mark else None)
 
     def _keep(self, key: Key, file: FetchedFile) -> None:

@@ -420,6 +420,7 @@ class HttpSessions:
             first,
             lambda story: self._attribute(exchange, "http", story),
             resumes=exchange.request is not None and bool(exchange.request.header("range")),
+            asker=exchange.story,
         )
 
     def _key(self, exchange: Exchange) -> Key:

@@ -580,14 +580,18 @@ class Medium:
     def keep_header(self) -> None:
         """Record the header alone: the session ends, and no packet of the medium was captured."""
         writer = self._begin("header")
+        missing = self.packets_missing
+        reasons = [Reason("no packets", REASONS["no packets"])]
+        if missing:
+            reasons.append(Reason("packets missing", f"{missing} packets are missing", missing))
         writer.close(
             MediumSummary(
                 packets=0,
-                packets_missing=0,
+                packets_missing=missing,
                 complete=False,
                 ended=False,
                 verdict=HEADER_ONLY,
-                reasons=(Reason("no packets", REASONS["no packets"]),),
+                reasons=(*reasons, *hole_reasons(self._holes)),
             )
         )
 

@@ -122,6 +122,9 @@ def lay_origins(
         q = p
         while at < end and q < len(offset):
             stop = min(end, offset[q] + length[q])
+            if stop <= at:  # a piece without a byte
+                q += 1
+                continue
             row = out[n]
             row["file_offset"] = to
             row["length"] = stop - at

@@ -84,6 +84,7 @@ class MmsSession:
         self._played: set[int] = set()  # those of media of the content at hand
         self._played_before: set[int] = set()  # and of contents before it
         self._medium: Medium | None = None  # the content at hand
+        self._sender: bytes | None = None  # of the data, where that is not the server
         self.client_id: int | None = None
         """The server's number for the client, once it has said so."""
 
@@ -100,6 +101,18 @@ class MmsSession:
     def is_told(self, server: Endpoint, number: object) -> bool:
         """Whether a server gave the client this number."""
         return self.client_id == number and self.story.server.address == server.address
+
+    def is_over_by(self, message: Message) -> bool:
+        """Whether a message begins another session on the connection: a Connect behind a content's."""
+        connects = isinstance(message, MmsMessage) and message.name == "Connect"
+        return connects and self.story.phase not in (automaton.BEGUN, automaton.CHALLENGED, automaton.FAILED)
+
+    def takes_from(self, sender: Endpoint, at: At) -> bool:
+        """Whether data from another address than the server's are this session's: if none come from there."""
+        if self._sender is None and self.story.received == 0 and self.story.medium is None:
+            self._sender = sender.address
+            self.story.tell("OtherSender", at, {"sender": ip_text(sender.address), "port": sender.port})
+        return self._sender == sender.address
 
     def asked_again(self, message: MmsMessage, sender: bytes) -> None:
         """Take a request to send packets again; one from another address than the client's proves no loss."""
@@ -271,7 +284,7 @@ class MmsSession:
     def _data(self, block: DataPackets) -> None:
         block = self._without_probes(block)
         n = len(block.packets)
-        done = 0
+        done, refused = 0, -1
         while done < n:
             if self._awaiting:
                 done = self._header(block, done)
@@ -285,6 +298,9 @@ class MmsSession:
                 return
             self._played.add(int(rest["incarnation"][0]))
             upto = self._next_header(rest, block)
+            if upto == 0 and refused == done:  # it can be no part of a header
+                upto = 1 + self._next_header(rest[1:], block)
+            refused = done + upto
             self.story.media(part_of(block, rest[:upto]))
             done += upto
             self._awaiting = done < n
@@ -340,7 +356,7 @@ class MmsSession:
     def _next_header(self, packets: NDArray[np.void], block: DataPackets) -> int:
         """Index of the first packet that begins a header after all, or their number."""
         start = packets["start"]
-        long_enough = packets["size"] >= 16
+        long_enough = (packets["size"] >= 16) & (packets["location"] == 0)
         head = block.data[np.where(long_enough, start, 0)] == ASF_HEADER_GUID[0]
         for i in np.flatnonzero(long_enough & head):
             if block.data[start[i] : start[i] + 16].tobytes() == ASF_HEADER_GUID:

@@ -255,6 +255,9 @@ class SessionRoom:
         reader = self._readers.get(uid)
         if reader is None:
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
+        elif isinstance(reader, MmsSession) and reader.is_over_by(message):
+            reader.close()
+            reader = self._readers[uid] = self._reader(uid, self._connections[uid])
         reader.handle(message)
         if isinstance(reader, RtspSession):
             self._rtsp.heard(uid)
@@ -391,6 +394,8 @@ class SessionRoom:
         """The session that a datagram from or for a client belongs to: the newest, if several may be it."""
         server = flow.a if client == flow.b else flow.b
         between = self._between.get((client.address, server.address), [])[::-1]
+        if not between and isinstance(message, DataPackets | CutPacket):
+            return self._from_elsewhere(client, server, message)
         there = [s for s in between if s.udp_port == client.port]
         if isinstance(message, MmsMessage):
             number = message.fields["dwClientId"]
@@ -401,6 +406,25 @@ class SessionRoom:
             incarnation = int(message.packets["incarnation"][0])
             there = [s for s in there if s.asked_for(incarnation)] or there
         return there[0] if there else None
+
+    def _from_elsewhere(
+        self, client: Endpoint, sender: Endpoint, message: DataPackets | CutPacket
+    ) -> MmsSession | None:
+        """The session of data from an address of no control connection, as where servers share the load.
+
+        They are those of the newest session that named the port and asked for their incarnation, unless its
+        own server sends there.
+        """
+        number = int(message.packets["incarnation"][0]) if isinstance(message, DataPackets) else None
+        asked = [
+            s
+            for s in reversed(self._mms.values())
+            if s.story.client.address == client.address
+            and s.udp_port == client.port
+            and (number is None or s.asked_for(number))
+        ]
+        session = asked[0] if asked else None
+        return session if session is not None and session.takes_from(sender, message.at) else None
 
     def _claim_held(self) -> None:
         held, self._held = self._held, []

@@ -135,6 +135,8 @@ class RtpMedia:
         self._complete_switch()
         self._flush(final=True)
         self._report()
+        if self.story.start_ts is None and self._last_at is not None:  # parts of packets, and no whole one
+            self.story.tell("RtpLoss", self._last_at, {"rtp_packets": None, "packets": 1, "exact": False})
 
     # --- which packets are media -------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -223,11 +224,15 @@ def _end(flow: Flow, client: Endpoint) -> Endpoint:
 
 
 def _media_receiver(held: _Held) -> Endpoint | None:
-    """Who gets the ASF packets of a flow; None where there are none."""
+    """Who gets the ASF packets of a flow; None where there are none, or too few to tell."""
+    packets: Counter[Endpoint] = Counter()
+    begin: set[Endpoint] = set()
     for receiver, message in held.items:
-        if isinstance(message, RtpPackets) and asf_beginnings(message.packets, message.data).any():
-            return receiver
-    return None
+        if isinstance(message, RtpPackets):
+            packets[receiver] += len(message.packets)
+            if asf_beginnings(message.packets, message.data).any():
+                begin.add(receiver)
+    return next((receiver for receiver in packets if receiver in begin and packets[receiver] > 1), None)
 
 
 def _sources(held: _Held) -> set[int]:

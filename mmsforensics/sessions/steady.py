@@ -315,7 +315,7 @@ class Steady:
         after = StreamBuffer(base + end, stream[end:].copy(), pieces[left:].copy())
         decoder.went_on(after, media[-1], largest)
         medium.laid(MediumBlock(out, media, origins), size, unsound)
-        session.story.laid(media, size)
+        session.story.laid(media)
         return True
 
 

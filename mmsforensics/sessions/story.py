@@ -80,8 +80,9 @@ class Story:
         self.gap_bytes = 0
         self.medium: Medium | None = None
         self.parts = HeaderParts()
-        self.media_bytes = 0
         self.received = 0
+        self.packets = 0
+        self.media_bytes = 0
         self.missing = 0
         self.acked_unseen: int | None = None
         self.seen_unacked: int | None = None
@@ -345,7 +346,6 @@ class Story:
         if not self.media_wait:  # else that was told when they came
             self._plays(int(block.packets["incarnation"][-1]), reliable=block.reliable)
         self.received += len(block.packets)
-        self.media_bytes += int(block.packets["size"].sum())
         self.count.add(block.packets)
         self.first_media_ts = here.ts if self.first_media_ts is None else self.first_media_ts
         medium = self.medium
@@ -363,20 +363,15 @@ class Story:
     def late(self, block: DataPackets) -> None:
         """Take datagrams of the content before, which came too late for it."""
         self.received += len(block.packets)
-        self.media_bytes += int(block.packets["size"].sum())
         if self.medium is not None:
             self.medium.late += len(block.packets)
 
-    def laid(self, packets: NDArray[np.void], size: int) -> None:
-        """Take note of media packets over TCP that were laid into the medium already.
-
-        They are of dtype MEDIA_PACKET, and `size` bytes on the wire.
-        """
+    def laid(self, packets: NDArray[np.void]) -> None:
+        """Take note of media packets over TCP, of dtype MEDIA_PACKET, that the medium has already."""
         last = packets[-1]
         self._plays(int(last["incarnation"]), reliable=True)
         self.count.add(packets)
         self.received += len(packets)
-        self.media_bytes += size
         # No event tells the offset.
         end = At(direction="server", offset=0, frame=int(last["frame"]), ts=int(last["ts"]))
         self.saw(end)
@@ -432,6 +427,8 @@ class Story:
             self._played.add(medium.header_bytes)
         elif not medium.bare:
             self._unplayed.append(medium)
+        self.packets += medium.packets
+        self.media_bytes += medium.bytes
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
@@ -463,10 +460,14 @@ class Story:
     def finish(self) -> None:
         """Finish the session; a header that was never played is kept by itself, once."""
         self.close_medium()
-        for medium in self._unplayed:
-            if medium.header_bytes not in self._played:
+        kept: dict[bytes, Medium] = {}
+        for medium in self._unplayed:  # one that was played, though nothing of it is whole, says more
+            known = kept.get(medium.header_bytes)
+            if known is None or medium.packets_missing > known.packets_missing:
+                kept[medium.header_bytes] = medium
+        for header, medium in kept.items():
+            if header not in self._played:
                 medium.keep_header()
-                self._played.add(medium.header_bytes)
         self.recorder.session(
             SessionSummary(
                 number=self.number,
@@ -485,7 +486,7 @@ class Story:
                 end_ts=self.end_ts,
                 outcome=self.outcome(),
                 media_bytes=self.media_bytes,
-                packets_received=self.received,
+                packets_received=self.packets,
                 packets_missing=self.missing,
                 gap_bytes=self.gap_bytes,
                 acked_unseen=self.acked_unseen,

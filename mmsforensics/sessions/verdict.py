@@ -46,6 +46,7 @@ REASONS: dict[str, str] = {
     "no packets": "no media packet was captured",
     "joined a live stream": "the header is one of a live stream: what came before was never sent",
     "starts inside": "the first packet is not number 0: the start was not asked for, or not captured",
+    "encrypted": "the header says that a licence is needed: recovered, not playable without it",
     "declares more packets": "the header declares more packets than the last one's number tells",
 }
 """Words of the column `verdicts.reason`."""

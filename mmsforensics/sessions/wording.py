@@ -46,6 +46,7 @@ TEMPLATES: dict[str, str] = {
     "LastMediaPacket": "last media packet[, number {location}]; {packets} in all",
     "HttpRequest": "{request} {method} {target}[ by {agent}]",
     "HttpResponse": "{status}[ {reason}][, {content_type}][, {server}]",
+    "OtherSender": "data come from {sender} port {port}, not from the server",
     "UploadedFile": "a file of Windows Media begins at byte {body_offset} of the request's body[: {name}]",
     "CarvedFile": "a file of Windows Media begins at byte {stream_offset} of the stream",
     "RangesDiffer": "{differing} of {repeated} bytes that were sent again differ; the first ones were kept",

@@ -253,15 +253,15 @@ class FlowWatch:
 
     def finish(self) -> FlowSummary:
         """Take note that no more packets come."""
-        first = min(int(s["first_frame"]) for s in self._sides if s["packets"])
-        last = int(self._sides["last_frame"].max())
+        seen = self._sides[self._sides["packets"] > 0]
+        first, last = seen[seen["first_frame"].argmin()], seen[seen["last_frame"].argmax()]
         summary = FlowSummary(
             flow=self.flow,
             sides=(self._side(0), self._side(1)),
-            first_frame=first,
-            last_frame=last,
-            first_ts=int(self._sides["first_ts"][self._sides["packets"] > 0].min()),
-            last_ts=int(self._sides["last_ts"][self._sides["packets"] > 0].max()),
+            first_frame=int(first["first_frame"]),
+            last_frame=int(last["last_frame"]),
+            first_ts=int(first["first_ts"]),
+            last_ts=int(last["last_ts"]),
             opener=self._opener(),
             rtt=max((int(s["rtt"]) for s in self._sides if s["rtt"] >= 0), default=None),
             vlans=self._vlans or (),

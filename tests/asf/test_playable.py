@@ -13,7 +13,7 @@ from peers.media import demux, make_asf
 
 from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, write_playable
 from mmsforensics.asf import markers as asf_markers
-from mmsforensics.asf.playable import EDIT, Edit
+from mmsforensics.asf.edits import EDIT, Edit
 
 INDEX_PARAMETERS = builders.guid("D6E229DF-35DA-11D1-9034-00A0C90349BE")
 
@@ -265,3 +265,27 @@ def with_objects(header, *objects):
     head += b"".join(objects)
     struct.pack_into("<QI", head, 16, len(head), struct.unpack_from("<I", head, 24)[0] + len(objects))
     return bytes(head) + data
+
+
+def test_no_picture_stands_before_the_first_key_frame_wherever_a_live_stream_is_joined(film, tmp_path):
+    """Not even those in the packet that the key frame begins in; sound there stays."""
+    trimmed = 0
+    streams = parse_header(film.header).streams
+    video = next(i for i, s in enumerate(streams) if s.type == "video")
+    for begin in range(0, len(film.packets), 7):
+        result, written = made(as_live(film.header), film.packets[begin:], film.packet_size)
+        got = played(written, tmp_path)
+        pictures = [key for index, key, _ in got if index == video]
+        no_key = any("no key frame of stream" in note for note in result.notes)
+        assert no_key or not pictures or pictures[0]
+        trimmed += any("before a first key frame were left out" in note for note in result.notes)
+    assert trimmed
+
+
+def test_a_packet_with_nothing_but_early_pictures_is_left_out_and_many_are_left_alone(film, monkeypatch):
+    joined, header = film.packets[5:], as_live(film.header)
+    result, _ = made(header, joined, film.packet_size)
+    monkeypatch.setattr(playable, "MAX_TRIMMED", 0)
+    alone, _ = made(header, joined, film.packet_size)
+    assert alone.packets >= result.packets
+    assert not any("were left out" in n and "pictures" in n for n in alone.notes)

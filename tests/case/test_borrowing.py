@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from builders import write_pcap
 from cases import rows
+from peers import asf_objects as build
 from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.mmst_server import transcript
@@ -146,6 +149,28 @@ def test_of_two_headers_that_fit_the_proven_one_is_taken_and_else_none(film, tmp
     assert (playable["title"], playable["header_proof"]) == ("Film", "proven")
 
 
+def test_a_medium_to_which_nothing_is_lent_says_that_it_is_not_playable(film, tmp_path):
+    cut, _ = viewing(film)
+    (packets,) = rows(analyzed(tmp_path, middle_of(cut)), "media")
+    assert packets["kind"] == "packets"
+    assert any(note.startswith("not playable: no other medium") for note in packets["notes"])
+
+
+def test_what_a_borrowed_header_says_is_told_of_the_borrower_too(film, tmp_path):
+    asf = AsfFile.read(film)
+    head = bytearray(asf.header[:-50]) + build.script_command((5500, "URL", "http://example.com/"))
+    struct.pack_into("<QI", head, 16, len(head), struct.unpack_from("<I", head, 24)[0] + 1)
+    scripted = replace(asf, header=bytes(head) + asf.header[-50:])
+    whole, _ = viewing(scripted)
+    cut, _ = viewing(scripted, port=40002, start=10**10)
+    case = analyzed(tmp_path, whole, middle_of(cut))
+    (playable,) = borrowed(case)
+    (command,) = rows(case, "script_commands", media_id=playable["media_id"])
+    assert (command["type"], command["value"]) == ("URL", "http://example.com/")
+    assert 0 < command["frame"] <= len(whole), "the lender's frame shows it"
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+
+
 @pytest.mark.parametrize("size", [1600, 6400])
 def test_the_size_that_a_header_declares_must_be_reached(film, tmp_path, size):
     """A header that nobody played, of a film long enough for all packets, and of another packet size."""
@@ -176,3 +201,33 @@ def test_another_server_lends_nothing(film, tmp_path):
     whole, _ = viewing(film, server=("198.51.100.7", 1755))
     cut, _ = viewing(film, port=40002, start=10**10)
     assert borrowed(analyzed(tmp_path, whole, middle_of(cut))) == []
+
+
+def mp3_in_asf(path, program, rate=44100, kind="libmp3lame"):
+    """Three seconds of sound in MPEG audio, muxed by an independent program."""
+    source = ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate}:duration=3"]
+    command = [program("ffmpeg"), "-v", "error", *source, "-c:a", kind, "-b:a", "64k", "-f", "asf", path]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("libmp3lame", 44100), ("libmp3lame", 22050), ("mp2", 48000)])
+def test_of_mpeg_audio_a_header_is_made(tmp_path, program, kind, rate):
+    """Its frames name their format: what plays is what was sent, and no one is said to have lent anything."""
+    path = mp3_in_asf(tmp_path / "song.asf", program, rate, kind)
+    cut, _ = viewing(path)
+    case = analyzed(tmp_path, middle_of(cut, 0.3))
+    (playable,) = rows(case, "media", kind="playable")
+    assert (playable["header_from"], playable["header_proof"]) == (None, "synthesised")
+    assert any("one was made of what the packets say" in note for note in playable["notes"])
+    wanted, found = samples(path), samples(case.path / playable["path"])
+    assert len(found) > len(wanted) // 3
+    assert set(found) <= set(wanted)
+    done = subprocess.run(
+        [program("ffmpeg"), "-v", "error", "-i", case.path / playable["path"], "-f", "null", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import SAMPLES
 
+from mmsforensics import asf
 from mmsforensics.case.matching import match
 from mmsforensics.cli import main
 
@@ -102,18 +103,21 @@ def test_a_stranger_has_nothing_in_common(sample_case, tmp_path, content):
 
 
 def test_the_share_of_the_file_says_what_came_from_elsewhere(sample_case, film, tmp_path):
-    """Half of the packets of another film of the same packet size: the file is the medium's by half."""
-    data = film.read_bytes()
-    header = len(data) % 3200
-    packets = [data[at : at + 3200] for at in range(header, len(data), 3200)]
-    (tmp_path / "whole.wmv").write_bytes(data)
+    """Of every second packet the payloads are another film's."""
+    (tmp_path / "whole.wmv").write_bytes(film.read_bytes())
     found, medium = best(sample_case, tmp_path / "whole.wmv")
     assert found.payload_bytes == medium.of_file == medium.payload_bytes
-    other = [bytes(p[:200]) + random.Random(i).randbytes(3000) for i, p in enumerate(packets)]
-    mixed = [a if i % 2 else b for i, (a, b) in enumerate(zip(packets, other, strict=True))]
-    (tmp_path / "mixed.wmv").write_bytes(data[:header] + b"".join(mixed))
+    data, noise, foreign = bytearray(film.read_bytes()), random.Random(3), 0
+    with asf.open(film) as opened:
+        header, rows = opened.header.data_offset, opened.payloads()
+    for row in rows[rows["packet"] % 2 == 1]:
+        at, length = header + int(row["packet"]) * 3200 + int(row["at"]), int(row["length"])
+        data[at : at + length] = noise.randbytes(length)
+        foreign += length
+    (tmp_path / "mixed.wmv").write_bytes(data)
     found, medium = best(sample_case, tmp_path / "mixed.wmv")
-    assert 0.45 < medium.of_file / found.payload_bytes < 0.65
+    assert found.payload_bytes - medium.of_file == pytest.approx(foreign, rel=0.01)
+    assert medium.of_file == medium.agreed
     (tmp_path / "part.bin").write_bytes(data[header:])
     found, medium = best(sample_case, tmp_path / "part.bin")
     assert (found.payload_bytes, medium.of_file) == (0, 0), "without a header nothing says what is payload"

@@ -83,6 +83,11 @@ def test_an_encrypted_medium_says_so(tmp_path, protected):
     medium = rows(case, "media")[0]
     assert medium["encrypted"] is protected
     assert any("encrypted, not playable" in note for note in medium["notes"]) is protected
+    told = [v for v in rows(case, "verdicts") if v["reason"] == "encrypted"]
+    assert [(v["media_id"], "not playable" in v["text"]) for v in told] == [
+        (medium["media_id"], True)
+    ] * protected
+    assert all(v["frame"] for v in told)
     assert [p["licence_url"] for p in rows(case, "protections")] == [
         "http://licence.example.com/"
     ] * protected

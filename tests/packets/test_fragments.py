@@ -2,6 +2,7 @@
 
 import random
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,3 +159,15 @@ def test_hostile_fragments(tmp_path_factory, parts):
     got = Together(frames, tmp_path_factory.mktemp("a"))
     for row, payload in zip(got.rows, got.payloads, strict=True):
         assert len(payload) == row["payload_len"] <= row["payload_wire"]
+
+
+def test_a_batch_without_a_row_changes_nothing(tmp_path):
+    """As where all of its frames are another tap's, while fragments wait."""
+    path = write(tmp_path / "a.pcap", pcap_bytes([(f, T0) for f in cut(DATAGRAM, 1480)]))
+    fragments = Fragments()
+    with open_evidence(path) as evidence:
+        (batch,) = CaptureScan(evidence)
+        parts = [replace(batch, rows=batch.rows[part]) for part in (slice(0, 2), slice(0, 0), slice(2, None))]
+        made = [fragments.feed(part) for part in parts]
+    assert [len(m.rows) for m in made[:2]] == [2, 0]
+    assert (made[2].rows["status"] == Status.DECODED).sum() == 1

@@ -50,6 +50,15 @@ def test_the_file_comes_back_whatever_its_content_type_says(film, analyzed, tmp_
     assert len(requests) == 1, "the picture leaves no trace"
 
 
+def test_a_file_of_a_header_alone_is_no_complete_medium(film, analyzed, tmp_path):
+    body = AsfFile.read(film).header
+    write_conversation(tmp_path / "a.pcap", conversation(body), server=("192.0.2.10", 80))
+    case = analyzed(tmp_path / "a.pcap")
+    (medium,) = rows(case, "media", kind="faithful")
+    assert (medium["verdict"], medium["complete"], medium["packets"]) == ("header only", False, 0)
+    assert "body whole" in [r["reason"] for r in rows(case, "verdicts")]
+
+
 def test_a_download_that_was_broken_off_is_kept_as_far_as_it_came(film, analyzed, tmp_path):
     body = Path(film).read_bytes()
     whole = conversation(body)

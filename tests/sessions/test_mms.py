@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 
 import pytest
 from builders import write_pcap
 from cases import events, faithful_files, rows
 from peers.asf_file import faithful
 from peers.media import demux
-from peers.mmst_server import MmstOptions, MmstServer, transcript
+from peers.mmst_server import MmstOptions, MmstServer, data_packet, transcript
 from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
 
 import mmsforensics
+
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 OPTIONS = {
     "usual": MmstOptions(),
@@ -172,6 +175,18 @@ def test_a_capture_that_begins_in_the_middle_lists_the_packets_it_holds(film, an
     assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
     assert "MediaWithoutHeader" in events(case)
     assert session["packets_received"] == len(packets)
+
+
+@pytest.mark.parametrize("location", [0, 5])
+def test_media_packets_that_begin_as_a_header_does_are_gone_through(film, analyzed, tmp_path, location):
+    """The Header Object's GUID stands in a packet that is no part of a header, or of one that never ends."""
+    conversation, (segment,) = transcript({"film.wmv": film})
+    false = data_packet(location, 4, 7, ASF_HEADER + struct.pack("<Q", 1 << 62) + bytes(200))
+    last = max(i for i, (side, _) in enumerate(conversation) if side == "s")
+    conversation[last:last] = [("s", false * 3)]
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation))
+    assert faithful_files(case)[0].startswith(faithful(segment)[: len(segment.header)])
+    assert rows(case, "sessions")[0]["packets_received"] >= len(segment.packets)
 
 
 def test_a_header_that_was_never_played_is_kept_by_itself(film, analyzed, tmp_path):

@@ -86,6 +86,9 @@ def test_requests_tell_what_the_client_lost_itself(film, analyzed, tmp_path):
     (session,) = rows(case, "sessions")
     assert (session["resend_requests"], session["packets_resent"], session["packets_missing"]) == (3, 3, 0)
     assert "3 had been captured, 0 came only then, 0 never" in reasons(case)["asked again"]["text"]
+    packets = rows(case, "media_packets")
+    assert session["packets_received"] == len(packets), "a copy is not received twice"
+    assert session["media_bytes"] == sum(p["size"] for p in packets)
 
 
 def test_packets_lost_before_the_place_of_capture_are_healed_by_their_copies(film, analyzed, tmp_path):
@@ -230,6 +233,30 @@ def test_late_data_of_a_session_are_not_the_next_one_s(film, song, analyzed, tmp
     whole = sorted([f for f in first if f not in last] + second + late, key=lambda f: f[1])
     case = analyzed(write_pcap(tmp_path / "a.pcap", whole))
     assert faithful_files(case) == [faithful(s) for s in one.segments + two.segments]
+
+
+def test_data_from_another_address_than_the_server_s(film, analyzed, tmp_path):
+    """As where servers share the load: the client's port, and the incarnation that it asked for, tie them."""
+    script = asking(film, first=30, then=())
+    control = [f for f in frames(script) if f[0][23] == 6]
+    data = [f for f in frames(script, server="192.0.2.99") if f[0][23] == 17]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", sorted(control + data, key=lambda f: f[1])))
+    assert faithful_files(case) == [faithful(s) for s in script.segments]
+    (session,) = rows(case, "sessions")
+    assert (session["server_ip"], session["packets_missing"]) == ("192.0.2.10", 0)
+    (told,) = rows(case, "events", event="OtherSender")
+    assert "192.0.2.99" in told["summary"]
+    assert {tuple(f["session_ids"]) for f in rows(case, "flows")} == {(session["session_id"],)}
+
+
+def test_data_that_nobody_asked_for_are_not_taken_for_a_session_s(film, song, analyzed, tmp_path):
+    """From elsewhere, to the port of a session whose own server sends: another session."""
+    script, other = asking(film, first=30, then=()), asking(song, first=5, then=())
+    data = [f for f in frames(other, server="192.0.2.99") if f[0][23] == 17]
+    found = sorted(frames(script) + data, key=lambda f: f[1])
+    case = analyzed(write_pcap(tmp_path / "a.pcap", found))
+    assert faithful(script.segments[0]) in faithful_files(case)
+    assert "OtherSender" not in events(case)
 
 
 def test_the_address_in_the_funnel_s_name_is_no_address(film, analyzed, tmp_path):

@@ -214,6 +214,28 @@ def test_several_files_on_one_connection(film, song, analyzed, tmp_path):
     assert [d["fileName"] for d in details(case, "OpenFile")] == ["film.wmv", "song.wma"]
 
 
+def test_another_connect_on_a_connection_is_another_session(film, song, analyzed, tmp_path):
+    """As where a port was used again and the SYN was not captured."""
+    scripts = []
+    for name, path in (("film.wmv", film), ("song.wma", song)):
+        script = Script({name: path}, host=f"{name[:4]}.example.com")
+        script.begin(name)
+        script.at()
+        script.play()
+        script.end()
+        scripts.append(script)
+    first, second = scripts
+    first.conversation += second.conversation
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames(first)))
+    told = [(s["url"], s["outcome"]) for s in rows(case, "sessions")]
+    assert told == [
+        ("mms://film.example.com/film.wmv", "completed"),
+        ("mms://song.example.com/song.wma", "completed"),
+    ]
+    assert faithful_files(case) == [faithful(s) for s in first.segments + second.segments]
+    assert rows(case, "flows")[0]["session_ids"] == ["c001-s0001", "c001-s0002"]
+
+
 @pytest.mark.parametrize("port", [None, 5005], ids=["mmst", "mmsu"])
 def test_a_header_that_is_asked_for_again(film, analyzed, tmp_path, port):
     """A part of the header was lost: the client cancels, and asks with the next incarnation [3.1.6.1]."""

@@ -150,6 +150,25 @@ def coded(data):
     return head + data
 
 
+@pytest.mark.parametrize("pause", [0.001, 2, 3600])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_player_s_first_range_need_not_be_the_beginning(body, fetched, pause, elsewhere):
+    """A session is begun by the player's request; that of the beginning is none of its own."""
+
+    def by_player(begin, end):
+        asked = request("/film.wmv", ranges=f"{begin}-{end - 1}")
+        return asked.replace(b"wget/1.20", b"NSPlayer/12.0.7601.17514"), part(body, begin, end)
+
+    half = len(body) // 2
+    last, first = by_player(half, len(body)), by_player(0, half)
+    if elsewhere:
+        talks = [connection(*last), connection(*first, port=40002, at=pause)]
+    else:
+        talks = [connection(*last, *first)]
+    session = the_file(fetched(*talks), body)
+    assert session["client_version"] == "NSPlayer/12.0.7601.17514"
+
+
 def test_a_download_with_a_content_coding_is_what_the_client_saved(body, fetched):
     """No frame holds its bytes, and its provenance says so."""
     case = fetched(connection(request("/film.wmv"), coded(gzip.compress(body))))
@@ -212,6 +231,49 @@ def test_a_hole_in_a_range_stays_a_hole(body, fetched):
     assert medium["packets_missing"] >= 1
     assert medium["verdict"].startswith("complete but for")
     assert "hole" in {r["reason"] for r in rows(case, "verdicts")}
+
+
+def with_a_hole(body, **options):
+    """A download of everything of which one segment was not captured; where that is in the file."""
+    answer = whole(body)
+    frames = connection(request("/film.wmv"), answer, **options)
+    big = [i for i, (frame, _) in enumerate(frames) if len(frame) > 1400]
+    at = len(big) // 2
+    lost = 1460 * at - (len(answer) - len(body))
+    del frames[big[at]]
+    return frames, lost, lost + 1460
+
+
+@pytest.mark.parametrize("pause", [0.5, 300])
+def test_a_hole_that_a_later_range_fills(body, fetched, pause):
+    """Players ask again for parts: each byte is then known from one of both."""
+    frames, begin, end = with_a_hole(body)
+    asked = request("/film.wmv", ranges=f"{begin - 40}-{end + 9}")
+    case = fetched(frames, connection(asked, part(body, begin - 40, end + 10), port=40002, at=pause))
+    the_file(case, body)
+    assert len(rows(case, "flows", session_ids=["c001-s0001"])) == 2
+
+
+def test_a_hole_that_a_later_range_fills_in_part(body, fetched):
+    frames, begin, end = with_a_hole(body)
+    asked = request("/film.wmv", ranges=f"{begin}-{end - 101}")
+    case = fetched(frames, connection(asked, part(body, begin, end - 100), port=40002, at=2))
+    (medium,) = rows(case, "media", kind="faithful")
+    assert (medium["packets_missing"], medium["complete"]) == (1, False)
+    holes = [r["count"] for r in rows(case, "verdicts", reason="hole")]
+    assert holes == [100]
+
+
+def test_a_second_viewing_fills_no_hole_of_the_first(body, fetched):
+    frames, _, _ = with_a_hole(body)
+    again = connection(request("/film.wmv", ranges="0-"), part(body, 0, len(body)), port=40002, at=100)
+    case = fetched(frames, again)
+    whole_, hurt = faithful_files(case)
+    assert len(hurt) < len(whole_)
+    assert whole_ == body
+    told = {m["session_id"]: m["complete"] for m in rows(case, "media", kind="faithful")}
+    assert told == {"c001-s0001": False, "c001-s0002": True}
+    assert [s["outcome"] for s in rows(case, "sessions")] == ["completed", "completed"]
 
 
 def test_another_version_of_the_file_is_another_medium(body, fetched):

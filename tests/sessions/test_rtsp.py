@@ -325,6 +325,23 @@ def test_data_without_their_control_connection(movie, analyzed, tmp_path):
     sound(case)
 
 
+def test_a_single_packet_without_its_control_connection_is_no_session(movie, analyzed, tmp_path):
+    frames = [f for f in udp_session(sdp(movie), rtp_stream(sent(movie))) if f[0][23] == 17]
+    case = udp_case(analyzed, tmp_path, frames[:1])
+    assert (rows(case, "sessions"), rows(case, "events")) == ([], [])
+
+
+def test_parts_of_packets_without_a_whole_one_are_told(movie, analyzed, tmp_path):
+    """An ASF packet of 3200 bytes comes in three RTP packets: two of them are a session without media."""
+    frames = [f for f in udp_session(sdp(movie), rtp_stream(sent(movie))) if f[0][23] == 17]
+    case = udp_case(analyzed, tmp_path, frames[:2])
+    session = of(case)
+    (event,) = rows(case, "events")
+    assert event["summary"] == "? RTP packets are missing, with them 1 media packets at least"
+    assert session["start_ts"] == session["end_ts"] == event["ts"]
+    assert rows(case, "media") == []
+
+
 def test_data_seen_before_their_setup_is_known(movie, analyzed, tmp_path):
     """As where the control connection was captured by another tap, whose clock is behind."""
     frames = udp_session(sdp(movie), rtp_stream(sent(movie)))

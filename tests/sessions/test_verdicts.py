@@ -67,6 +67,19 @@ def test_packets_lost_from_a_whole_session(film, analyzed, tmp_path):
     assert hole["frame"] == gap["frame"]
 
 
+def test_a_header_of_whose_packets_none_was_wholly_captured_counts_what_is_missing(film, analyzed, tmp_path):
+    conversation, _ = transcript({"film.wmv": film})
+    # Every packet is larger than two frames, the header smaller than one cut by the snapshot length.
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames_of(conversation), snaplen=1000))
+    (session,) = rows(case, "sessions")
+    (medium,) = rows(case, "media")
+    assert (medium["kind"], medium["verdict"]) == ("header", "header only")
+    assert medium["packets_missing"] == session["packets_missing"] > 0
+    found = {r["reason"]: r["count"] for r in rows(case, "verdicts")}
+    assert found["packets missing"] == medium["packets_missing"]
+    assert "hole" in found
+
+
 def test_the_capture_ends_in_the_middle(film, analyzed, tmp_path):
     conversation, (segment,) = transcript({"film.wmv": film})
     frames = frames_until(frames_of(conversation), 0.6)

@@ -438,3 +438,13 @@ def test_any_order_of_a_known_stream(tmp_path_factory, data):
     assert side.acked_unseen == len([b for b in holes if b < acked])
     assert side.seen_unacked == len([b for b in covered if b >= acked])
     assert not any(isinstance(i, Conflict) for i in seen.items[1])
+
+
+def test_first_and_last_time_are_those_of_the_first_and_last_frame(tmp_path):
+    wire = Wire().open()
+    wire.say(0, 0, b"GET / HTTP/1.0\r\n\r\n")
+    wire.now -= 50 * MS  # a clock that is set back
+    summary = wire.close((18, 0)).watched(tmp_path).summary
+    times = [ts for _, ts in wire.frames]
+    assert (summary.first_frame, summary.first_ts) == (1, times[0])
+    assert (summary.last_frame, summary.last_ts) == (len(times), times[-1])
