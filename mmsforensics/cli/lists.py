@@ -43,7 +43,7 @@ VIEWINGS: tuple[Column, ...] = (
     ("tried", lambda r: r["transports"]),
     ("played by", lambda r: r["transport"] or "nothing"),
     ("packets", lambda r: r["packets_received"]),
-    ("failed", lambda r: "; ".join(r["failures"]) if isinstance(r["failures"], list) else None),
+    ("failed", lambda r: "; ".join(r["failures"]) or None if isinstance(r["failures"], list) else None),
     ("redirector", lambda r: r["redirector_url"] or r["redirector_capture_id"]),
 )
 EVENTS: tuple[Column, ...] = (

@@ -59,11 +59,6 @@ class Sdp:
         found = (pt for m in self.media for pt, name in m.encodings.items() if name == encoding)
         return frozenset(found)
 
-    @property
-    def windows_media(self) -> bool:
-        """Whether it describes Windows Media."""
-        return bool(self.header or self.problem or self.payload_types("x-asf-pf"))
-
 
 def parse_sdp(data: bytes) -> Sdp:
     """Read a session description, as far as it reaches."""

@@ -110,13 +110,6 @@ class Assembly:
             self._file.close()
             self._file = None
 
-    def first_waiting(self) -> NDArray[np.uint8]:
-        """The first bytes of what stands ahead, some hundred KiB at most."""
-        if not self._waiting:
-            return np.empty(0, dtype=np.uint8)
-        first = min(self._waiting, key=lambda w: (w.offset, w.place))
-        return self._read(first).data
-
     def _fresh(self, body: Body) -> Body | None:
         """What of a stretch was not handed on before."""
         again = min(self.next - body.offset, len(body.data))

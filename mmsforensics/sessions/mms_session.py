@@ -50,7 +50,6 @@ STRAY_AMONG_PARTS = 256
 _FUNNEL = re.compile(r"\\\\(.+)\\(TCP|UDP)\\([0-9]{1,5})$", re.IGNORECASE)
 _GUID = re.compile(r"\{[^{}]{8,64}\}")
 _HOST = re.compile(r"Host:\s*([^\s;]+)", re.IGNORECASE)
-_GUID_HEAD = int.from_bytes(ASF_HEADER_GUID[:8], "little")
 
 
 def ip_text(address: bytes) -> str:
