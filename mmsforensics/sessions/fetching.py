@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 PARTIAL_CONTENT = 206
 
+MOST_HELD = 64
+"""Files whose bytes may wait for missing ones, on disk: each costs a handle. Of more than these, as a lossy
+capture of a busy link leaves them, the oldest are handed on with their holes."""
+
 EVERYTHING = 1 << 62
 """Where a response ends that holds all of a file."""
 
@@ -96,6 +100,8 @@ class FetchedFile:
         self._decoded = decoded
         self.validators = validators
         self.story: Story | None = None
+        self.held: Callable[[FetchedFile], None] | None = None
+        """Told when bytes of it wait for others."""
         self.asker: Story | None = None
         """The session that asked for it first, before its bytes showed what it is."""
         self.over = False
@@ -141,12 +147,14 @@ class FetchedFile:
         if self.over:
             return
         self._last = body.at
-        self._jumped |= jump
+        jump = self._jumped = self._jumped or jump
         self._reach = max(self._reach, body.offset + len(body.data))
         if self.story is None and body.offset == 0 and body.data[:16].tobytes() == ASF_HEADER_GUID:
             self._begin()
         for part in self._assembly.add(body, jump=jump):
             self._hand(part)
+        if self._assembly.waits and self.held is not None:
+            self.held(self)
 
     def _begin(self) -> Story:
         """It is a file of Windows Media: its responses are a session."""
@@ -169,7 +177,7 @@ class FetchedFile:
         download = self._download
         packets, size = download.packets, download.bytes
         download.body(body)
-        if not packets and not size and download.header is not None and not self._commanded:
+        if download.header is not None and not self._commanded:
             self._commanded = True
             story.commanded(download.header, body.at)
         story.received += download.packets - packets
@@ -191,6 +199,19 @@ class FetchedFile:
             self._close(end)  # one response that holds it all
         elif whole and self._download is not None and not self._download.holes:
             self.finish()
+
+    def settle(self) -> None:
+        """Wait no longer for what is missing: what is there is handed on, with holes."""
+        self._jumped = True
+        for part in self._assembly.finish():
+            self._hand(part)
+        if not self.coming:
+            self.finish()
+
+    @property
+    def waits(self) -> bool:
+        """Whether bytes of it wait for others."""
+        return not self.over and self._assembly.waits
 
     @property
     def begun(self) -> bool:
@@ -323,6 +344,19 @@ class Fetches:
     def __init__(self) -> None:
         self._open: dict[Key, FetchedFile] = {}
         self._all: list[FetchedFile] = []
+        self._holding: list[FetchedFile] = []  # whose bytes wait for others
+
+    def _held(self, file: FetchedFile) -> None:
+        """Take note that bytes of a file wait; of too many such files the oldest waits no longer."""
+        if file not in self._holding:
+            self._holding = [f for f in self._holding if f.waits]
+            self._holding.append(file)
+        while len(self._holding) > MOST_HELD:
+            oldest = next((f for f in self._holding if f.begun or not f.coming), None)
+            if oldest is None:
+                return
+            self._holding.remove(oldest)
+            oldest.settle()
 
     def begin(
         self,
@@ -403,6 +437,7 @@ class Fetches:
         return Fetch(known, None if mark else where, MultipartRanges(mark) if mark else None)
 
     def _keep(self, key: Key, file: FetchedFile) -> None:
+        file.held = self._held
         self._open[key] = file
         self._all = [kept for kept in self._all if not kept.over]
         self._all.append(file)

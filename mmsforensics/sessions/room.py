@@ -93,6 +93,7 @@ class SessionRoom:
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
         self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
+        self._of_client: dict[bytes, list[MmsSession]] = {}  # by client's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
         self._steady = Steady()
@@ -293,6 +294,7 @@ class SessionRoom:
     def _mms_session(self, uid: int, story: Story) -> MmsSession:
         session = self._mms[uid] = MmsSession(story)
         self._between.setdefault((story.client.address, story.server.address), []).append(session)
+        self._of_client.setdefault(story.client.address, []).append(session)
         return session
 
     def _document(self, document: Document) -> None:
@@ -418,10 +420,8 @@ class SessionRoom:
         number = int(message.packets["incarnation"][0]) if isinstance(message, DataPackets) else None
         asked = [
             s
-            for s in reversed(self._mms.values())
-            if s.story.client.address == client.address
-            and s.udp_port == client.port
-            and (number is None or s.asked_for(number))
+            for s in reversed(self._of_client.get(client.address, []))
+            if s.udp_port == client.port and (number is None or s.asked_for(number))
         ]
         session = asked[0] if asked else None
         return session if session is not None and session.takes_from(sender, message.at) else None

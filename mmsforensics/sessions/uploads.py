@@ -20,7 +20,7 @@ from mmsforensics.protocols.messages import At, StreamBuffer
 from mmsforensics.sessions.carving import Carver
 from mmsforensics.sessions.story import Story
 
-MAX_PART_HEAD: Final = 8192
+MAX_PART_HEAD: Final = 4096
 """Bytes of a part's head: a few lines, with a file name."""
 
 _FORM = re.compile(
@@ -70,14 +70,15 @@ class Upload:
         return Carver(begin, self._name)
 
     def _advance(self, at: At, *, final: bool) -> None:
+        raw, base = (self._buffer.data.tobytes() if self._delimiter else b""), self._buffer.offset
+        mark = b"\r\n" + self._delimiter
         while len(self._buffer.data):
+            here = self._buffer.offset - base
             if self._carver is None:
-                if not self._head():
+                if not self._head(raw, here):
                     return
                 continue
-            mark = b"\r\n" + self._delimiter
-            raw = self._buffer.data.tobytes() if self._delimiter else b""
-            found = raw.find(mark) if self._delimiter else -1
+            found = raw.find(mark, here) - here if self._delimiter else -1
             n = found if found >= 0 else len(self._buffer.data)
             if self._delimiter and found < 0 and not final:
                 n = max(n - len(mark) + 1, 0)
@@ -102,20 +103,19 @@ class Upload:
         if carver is not None:
             carver.end(StreamEnd(at=at, reason="fin" if whole else "capture ended"))
 
-    def _head(self) -> bool:
-        """Find the next delimiter and read the head behind it. Returns whether a part begins."""
-        raw = self._buffer.data.tobytes()
-        found = raw.find(self._delimiter)
+    def _head(self, raw: bytes, here: int) -> bool:
+        """Find the next delimiter behind `here` and read its head. Returns whether to go on."""
+        found = raw.find(self._delimiter, here)
         if found < 0:
-            self._buffer.consume(max(len(raw) - len(self._delimiter) + 1, 0))
+            self._buffer.consume(max(len(raw) - here - len(self._delimiter) + 1, 0))
             return False
-        self._buffer.consume(found)
-        head = raw[found : found + MAX_PART_HEAD]
+        self._buffer.consume(found - here)
+        head = raw[found : found + 2 * MAX_PART_HEAD]
         end = _HEAD_END.search(head)
         if end is None:
-            if len(head) == MAX_PART_HEAD:
-                self._buffer.consume(len(self._delimiter))
-            return len(head) == MAX_PART_HEAD
+            if len(head) == 2 * MAX_PART_HEAD:
+                self._buffer.consume(MAX_PART_HEAD)  # a delimiter that stands there has too long a head
+            return len(head) == 2 * MAX_PART_HEAD
         name = _FILE_NAME.search(head, 0, end.end())
         self._name = name[1].decode("utf-8", "backslashreplace") if name is not None else ""
         self._buffer.consume(end.end())

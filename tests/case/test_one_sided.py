@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from builders import write_pcap
+from peers import msb_sender
+from peers.asf_file import AsfFile
 from peers.media import make_asf
 from peers.mmsh_server import transcript as mmsh_transcript
 from peers.mmst_server import transcript as mmst_transcript
@@ -24,11 +26,14 @@ def talk(transport, song):
         return [("c", request("/song.wma")), ("s", whole(Path(song).read_bytes()))], 80
     if transport == "mmsh":
         return mmsh_transcript({"song.wma": song})[0], 80
+    if transport == "msbd":
+        asf = AsfFile.read(Path(song))
+        return msb_sender.session([msb_sender.entry(asf, 0x12, strip=False)], [asf]), 7007
     return mmst_transcript({"song.wma": song})[0], 1755
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
-@pytest.mark.parametrize("transport", ["mmst", "mmsh", "http"])
+@pytest.mark.parametrize("transport", ["mmst", "mmsh", "http", "msbd"])
 def test_only_what_was_seen_is_told(song, tmp_path, transport, side):
     conversation, port = talk(transport, song)
     frames = frames_of(conversation, client=("192.0.2.20", 40001), server=("192.0.2.10", port))

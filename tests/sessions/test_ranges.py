@@ -18,6 +18,7 @@ from peers.recorder import START, frames_of
 
 import mmsforensics
 from mmsforensics.protocols.messages import At, Body
+from mmsforensics.sessions import fetching
 from mmsforensics.sessions.assembly import Assembly, add_range, length_within
 from mmsforensics.sessions.inflating import Inflated
 from mmsforensics.streams import PIECE
@@ -252,6 +253,18 @@ def test_a_hole_that_a_later_range_fills(body, fetched, pause):
     case = fetched(frames, connection(asked, part(body, begin - 40, end + 10), port=40002, at=pause))
     the_file(case, body)
     assert len(rows(case, "flows", session_ids=["c001-s0001"])) == 2
+
+
+def test_of_too_many_files_with_holes_the_oldest_waits_no_longer(body, fetched, monkeypatch):
+    monkeypatch.setattr(fetching, "MOST_HELD", 1)
+    talks = []
+    for number in (20, 21):
+        for at, (begin, end) in enumerate([(0, 30_000), (50_000, len(body)), (30_000, 50_000)]):
+            asked = request("/film.wmv", ranges=f"{begin}-{end - 1}"), part(body, begin, end)
+            client = f"192.0.2.{number}"
+            talks.append(connection(*asked, port=40001 + at, at=9 * at + number / 10, client=client))
+    case = fetched(*talks)
+    assert [m["complete"] for m in rows(case, "media", kind="faithful")] == [False, True]
 
 
 def test_a_hole_that_a_later_range_fills_in_part(body, fetched):
