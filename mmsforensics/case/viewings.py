@@ -86,6 +86,7 @@ class Refusal:
 class Viewing:
     """Attempts of one viewing."""
 
+    number: int = 0
     sessions: list[Watched] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -93,6 +94,11 @@ class Viewing:
     def winner(self) -> Watched | None:
         """The session that played first."""
         return next((s for s in self.sessions if s.played), None)
+
+    @property
+    def open(self) -> bool:
+        """Whether another attempt may follow: none has played, or what played broke off."""
+        return self.winner is None or _broke_off(self.sessions[-1])
 
     @property
     def first_ts(self) -> int:
@@ -139,18 +145,25 @@ def group(
         In the order of their first sessions.
     """
     found: list[Viewing] = []
-    by_client: dict[bytes, list[Viewing]] = {}
+    open_for: dict[tuple[object, ...], list[Viewing]] = {}  # by client and what they have in common
     for session in sorted(sessions, key=lambda s: (s.start_ts, s.session_id)):
         if session.transport in NO_VIEWING:
             continue
-        mine = by_client.setdefault(session.client_ip, [])
-        mine[:] = [v for v in mine if session.start_ts - v.last_ts <= ROLLOVER_NS]
-        goes_on = next((v for v in reversed(mine) if _continues(v, session, entry_of)), None)
+        keys: list[tuple[object, ...]] = [(session.client_ip, *session.key[1:])]
+        if session.session_id in entry_of:
+            keys.append((session.client_ip, entry_of[session.session_id]))
+        for key in keys:
+            known = open_for.setdefault(key, [])
+            known[:] = [v for v in known if v.open and session.start_ts - v.last_ts <= ROLLOVER_NS]
+        mine = sorted({v.number: v for key in keys for v in open_for[key]}.items(), reverse=True)
+        goes_on = next((v for _, v in mine if _continues(v, session, entry_of)), None)
         if goes_on is None:
-            goes_on = Viewing()
-            mine.append(goes_on)
+            goes_on = Viewing(len(found))
             found.append(goes_on)
         goes_on.sessions.append(session)
+        for key in keys:
+            if goes_on not in open_for[key]:
+                open_for[key].append(goes_on)
     of_client: dict[bytes, list[Viewing]] = {}
     for viewing in found:
         of_client.setdefault(viewing.sessions[0].client_ip, []).append(viewing)

@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
@@ -38,15 +39,18 @@ def add_range(ranges: Ranges, begin: int, end: int) -> None:
     """Add a stretch, in place."""
     if end <= begin:
         return
-    apart = [r for r in ranges if r[1] < begin or r[0] > end]
-    touching = [r for r in ranges if r[1] >= begin and r[0] <= end]
-    whole = (min([begin, *(r[0] for r in touching)]), max([end, *(r[1] for r in touching)]))
-    ranges[:] = sorted([*apart, whole])
+    first = bisect_left(ranges, begin, key=lambda r: r[1])
+    behind = bisect_right(ranges, end, key=lambda r: r[0])
+    if first < behind:
+        begin, end = min(begin, ranges[first][0]), max(end, ranges[behind - 1][1])
+    ranges[first:behind] = [(begin, end)]
 
 
 def length_within(ranges: Ranges, begin: int, end: int) -> int:
     """Bytes of a stretch that are in some of the ranges."""
-    return sum(max(min(r[1], end) - max(r[0], begin), 0) for r in ranges)
+    first = bisect_left(ranges, begin, key=lambda r: r[1])
+    behind = bisect_right(ranges, end, key=lambda r: r[0])
+    return sum(max(min(r[1], end) - max(r[0], begin), 0) for r in ranges[first:behind])
 
 
 @dataclass(slots=True)
@@ -104,7 +108,6 @@ class Assembly:
     def finish(self) -> Iterator[Body]:
         """Yield what waits, with holes before it."""
         while self._waiting:
-            self._waiting.sort(key=lambda w: (w.offset, w.place))
             yield from self._drain(self._waiting[0].offset)
         if self._file is not None:
             self._file.close()
@@ -147,7 +150,8 @@ class Assembly:
         pieces = np.ascontiguousarray(body.pieces)
         self._file.write(body.data.tobytes())
         self._file.write(pieces.tobytes())
-        self._waiting.append(_Waiting(body.offset, len(body.data), self._place, len(pieces), body.at))
+        waiting = _Waiting(body.offset, len(body.data), self._place, len(pieces), body.at)
+        insort(self._waiting, waiting, key=lambda w: (w.offset, w.place))
         self._place += len(body.data) + pieces.nbytes
 
     def _read(self, waiting: _Waiting) -> Body:
@@ -159,11 +163,8 @@ class Assembly:
 
     def _drain(self, reached: int) -> Iterator[Body]:
         """Hand on what waits and begins at `reached` at the latest."""
-        self._waiting.sort(key=lambda w: (w.offset, w.place))
-        done = 0
-        while done < len(self._waiting) and self._waiting[done].offset <= max(reached, self.next):
-            part = self._fresh(self._read(self._waiting[done]))
-            done += 1
+        while self._waiting and self._waiting[0].offset <= max(reached, self.next):
+            part = self._fresh(self._read(self._waiting.pop(0)))
             if part is not None:
                 yield part
         del self._waiting[:done]

@@ -90,6 +90,7 @@ class SessionRoom:
         self._watches: dict[int, FlowWatch] = {}
         self._seen_as: dict[int, tuple[str, Endpoint | None]] = {}  # protocol and client of each flow
         self._carried: dict[int, list[Story]] = {}  # sessions of each flow
+        self._noted: dict[int, int] = {}  # how many of a reader's sessions are among these
         self._connections: dict[int, Connection] = {}
         self._mms: dict[int, MmsSession] = {}
         self._between: dict[tuple[bytes, bytes], list[MmsSession]] = {}  # by client's and server's address
@@ -263,8 +264,9 @@ class SessionRoom:
         if isinstance(reader, RtspSession):
             self._rtsp.heard(uid)
         self._witness.hear(uid, message, reader, self._connections[uid])
-        for story in reader.stories:
+        for story in reader.stories[self._noted.get(uid, 0) :]:
             self._carries(uid, story)
+        self._noted[uid] = len(reader.stories)
 
     def _reader(self, uid: int, connection: Connection) -> Reader:
         """Who reads the messages of a connection, by its protocol."""

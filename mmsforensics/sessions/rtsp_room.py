@@ -33,6 +33,9 @@ HELD_LIMIT = 4 << 20
 HELD_AT_ALL = 64 << 20
 """Bytes held of all flows."""
 
+COMPARED = 256
+"""Latest sessions without control that a flow may belong to: a session has a few flows, near each other."""
+
 NewStory = Callable[[Endpoint, Endpoint, int], Story]
 
 
@@ -65,6 +68,7 @@ class RtspRoom:
         self._orphans: list[_Orphan] = []
         self._orphan_of: dict[int, _Orphan] = {}
         self._held: dict[int, _Held] = {}
+        self._held_bytes = 0
         self._given_up: list[int] = []
         self._strangers: set[int] = set()
         self.seen_as: dict[int, Endpoint] = {}
@@ -112,10 +116,12 @@ class RtspRoom:
             return
         held = self._held.setdefault(flow.uid, _Held(flow))
         held.items.append((receiver, message))
-        held.size += int(message.packets["size"].sum()) if isinstance(message, RtpPackets) else 64
+        size = int(message.packets["size"].sum()) if isinstance(message, RtpPackets) else 64
+        held.size += size
+        self._held_bytes += size
         if held.size > HELD_LIMIT:
             self._adopt(held)
-        elif sum(h.size for h in self._held.values()) > HELD_AT_ALL:
+        elif self._held_bytes > HELD_AT_ALL:
             self._adopt(max(self._held.values(), key=lambda h: h.size))
 
     def _deliver(self, flow: Flow, receiver: Endpoint, message: RtpPackets | RtcpPacket) -> bool:
@@ -147,16 +153,19 @@ class RtspRoom:
         return (orphan.media, orphan.client) if orphan is not None else None
 
     def _release(self, held: _Held) -> None:
-        del self._held[held.flow.uid]
+        self._drop(held)
         for receiver, message in held.items:
             self._deliver(held.flow, receiver, message)
+
+    def _drop(self, held: _Held) -> None:
+        self._held_bytes -= self._held.pop(held.flow.uid).size
 
     def _adopt(self, held: _Held) -> None:
         """Hold the data of a flow no longer: media without control, or nothing of Windows Media."""
         receiver = _media_receiver(held)
         if receiver is None:
             if not self._joins_by_source(held):
-                self._held.pop(held.flow.uid, None)
+                self._drop(held)
                 self._given_up.append(held.flow.uid)
             return
         sender = held.flow.a if receiver == held.flow.b else held.flow.b
@@ -167,7 +176,7 @@ class RtspRoom:
     def _joins_by_source(self, held: _Held) -> bool:
         """Whether the flow carries packets of a source that a session has: packets sent again, or RTCP."""
         named = _sources(held)
-        for orphan in self._orphans:
+        for orphan in self._orphans[-COMPARED:]:
             if named & set(orphan.media.sources):
                 self._orphan_of[held.flow.uid] = orphan
                 self._release(held)
@@ -178,7 +187,7 @@ class RtspRoom:
         """The session of data that nobody asked for: one between these hosts, or a new one."""
         named = _sources(held)
         ends = client.address, server.address
-        for orphan in self._orphans:
+        for orphan in self._orphans[-COMPARED:]:
             alike = (orphan.client.address, orphan.server.address) == ends
             if alike and named & set(orphan.media.sources):
                 return orphan

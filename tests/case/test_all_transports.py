@@ -1,4 +1,4 @@
-"""Every transport in one capture, whole and hurt: nothing in the case contradicts itself or its files."""
+"""Every transport in one capture, whole and hurt in every way: the case contradicts itself nowhere."""
 
 from __future__ import annotations
 
