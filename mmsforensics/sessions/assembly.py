@@ -163,8 +163,10 @@ class Assembly:
 
     def _drain(self, reached: int) -> Iterator[Body]:
         """Hand on what waits and begins at `reached` at the latest."""
-        while self._waiting and self._waiting[0].offset <= max(reached, self.next):
-            part = self._fresh(self._read(self._waiting.pop(0)))
+        done = 0
+        while done < len(self._waiting) and self._waiting[done].offset <= max(reached, self.next):
+            part = self._fresh(self._read(self._waiting[done]))
+            done += 1
             if part is not None:
                 yield part
         del self._waiting[:done]
