@@ -260,6 +260,7 @@ class SessionRoom:
         elif isinstance(reader, MmsSession) and reader.is_over_by(message):
             reader.close()
             reader = self._readers[uid] = self._reader(uid, self._connections[uid])
+            self._noted.pop(uid, None)
         reader.handle(message)
         if isinstance(reader, RtspSession):
             self._rtsp.heard(uid)
