@@ -151,6 +151,10 @@ def _chain(data: Bytes, header: PcapHeader) -> int:
     return CHAIN
 
 
+MAX_WIRE: Final = 1 << 24
+"""Bytes on the wire from which on a record is not plausible."""
+
+
 @njit(nogil=True)
 def lengths(data: Bytes, pos: Int, big: Int, swapped: Int) -> tuple[Int, Int]:
     """Captured length and length on the wire of the record at `pos`."""
@@ -174,7 +178,9 @@ def check_record(data: Bytes, pos: Int, big: Int, swapped: Int, limit: Int, head
     if captured > left - header:
         return CUT_DATA
     # Some programs write nonsense into the length on the wire: such a record is sound if another follows it.
-    if captured > wire and not _may_follow(data, pos + header + captured, big, limit, header):
+    if (captured > wire or wire > MAX_WIRE) and not _may_follow(
+        data, pos + header + captured, big, limit, header
+    ):
         return MORE_THAN_WIRE
     return OK
 
@@ -219,6 +225,8 @@ def explain(path: str, data: Bytes, pos: int, frame: int, code: int, header: Pca
     if code == MORE_THAN_WIRE:
         wire = int.from_bytes(data[pos + 12 : pos + 16].tobytes(), order)
         expected = f"a captured length of at most the {wire} bytes on the wire"
+        if wire > MAX_WIRE:
+            return Problem(path, pos + 12, frame, f"a length on the wire of at most {MAX_WIRE}", str(wire))
         return Problem(path, pos + 8, frame, expected, f"{captured}, and no record behind them")
     expected = f"a captured length of at most {header.captured_limit}"
     return Problem(path, pos + 8, frame, expected, f"{captured} ({captured:#x}), which is impossible")

@@ -25,8 +25,7 @@ SHORT_CHAIN: Final = 2
 NEAR: Final = 86_400
 """Seconds that the time of a record may be from that of the frames before."""
 
-MAX_WIRE: Final = 1 << 24
-"""Bytes on the wire from which on a record is not plausible."""
+MAX_WIRE: Final = pcap.MAX_WIRE
 
 BLOCK_CHAIN: Final = 2
 """Blocks that must follow each other; each one says its length twice."""

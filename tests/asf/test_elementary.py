@@ -66,10 +66,8 @@ def test_matroska_has_the_same_packets_at_the_same_times(film, tmp_path):
 def test_matroska_of_real_files_decodes_to_the_same(sound_asf_path, tmp_path):
     """Whatever encoder made them: the same packets, but for objects that are not whole."""
     with asf.open(sound_asf_path) as opened:
-        if not any(s.type in ("video", "audio") for s in opened.streams):
-            pytest.skip("no sound or pictures")
-        if not opened.packet_count:
-            pytest.skip("no packets")
+        if not any(s.type in ("video", "audio") for s in opened.streams) or not opened.packet_count:
+            return  # nothing to pack
     result = packed(sound_asf_path, tmp_path / "a.mkv")
     if not result.blocks:
         return

@@ -99,6 +99,16 @@ def test_any_damage_costs_what_it_touches(make, data, tmp_path_factory):
     assert summary.packets == len(found)
 
 
+def test_a_record_that_lies_about_both_lengths_swallows_none_behind_it(tmp_path):
+    """The captured length is possible, the length on the wire is that of no link, and no record follows."""
+    content, at = bytearray(pcap_bytes(FRAMES)), places(pcap_bytes)
+    content[at[1] + 8 : at[1] + 16] = (4889).to_bytes(4, "little") + (607_145_297).to_bytes(4, "little")
+    found, summary = read(bytes(content), tmp_path)
+    assert found == FRAMES[:1] + FRAMES[2:]
+    (problem,) = summary.problems
+    assert (problem.offset, problem.found) == (at[1] + 12, "607145297")
+
+
 @pytest.mark.parametrize("make", list(MAKE.values())[:4], ids=list(MAKE)[:4])  # snoop pads its records
 @settings(max_examples=40)
 @given(cut=st.integers(1, 4000))
