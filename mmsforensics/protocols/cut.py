@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols.messages import At, CutPacket, Direction, slice_pieces
+from mmsforensics.protocols.messages import At, CutPacket, Direction, StreamBuffer, slice_pieces
 
 DATA_HEADER = 8
 """Header of a Data packet [MS-MMSP 2.2.2, MS-WMSP 2.2.3.1.2]."""
@@ -76,3 +76,12 @@ class CutUnit:
             pieces=payload,
             first_frame=int(first["frame"]),
         )
+
+
+def pass_over(buffer: StreamBuffer, size: int, unit: CutUnit | None) -> int:
+    """Take the rest of a hurt unit off a buffer, into `unit` if it is kept; returns what is still to come."""
+    n = min(size, len(buffer.data))
+    if unit is not None:
+        unit.add(buffer.offset, buffer.data[:n], buffer.pieces)
+    buffer.consume(n)
+    return size - n

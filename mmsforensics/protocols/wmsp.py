@@ -19,7 +19,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols.cut import CutUnit
+from mmsforensics.protocols.cut import CutUnit, pass_over
 from mmsforensics.protocols.messages import (
     DATA_PACKET,
     At,
@@ -183,11 +183,7 @@ class WmspDecoder:
         buffer = self._buffer
         while True:
             if self._skip:
-                n = min(self._skip, len(buffer.data))
-                self._skip -= n
-                if self._cut is not None:
-                    self._cut.add(buffer.offset, buffer.data[:n], buffer.pieces)
-                buffer.consume(n)
+                self._skip = pass_over(buffer, self._skip, self._cut)
                 if self._skip:
                     return
                 yield from self._cut_packet()
