@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
 
 from mmsforensics.asf.codecs import audio_codec, video_codec
 from mmsforensics.asf.guids import guid_name
@@ -27,6 +29,12 @@ from mmsforensics.asf.tree import (
 MAX_PACKET_SIZE = 0xFFFF
 """Bytes of a data packet at most: transports carry its length in 16 bits, and a header may lie to make
 a reader allocate much more."""
+
+REMEMBERED: Final = 16
+"""Headers whose parse is remembered."""
+
+REMEMBERED_SIZE: Final = 64 << 10
+"""Bytes of the largest of them."""
 
 BROADCAST, SEEKABLE = 1, 2
 ENCRYPTED = 0x8000
@@ -167,6 +175,10 @@ def parse_header(data: bytes) -> Header:
     Header
         With what could be read; `problems` says what could not.
     """
+    return _again(data) if len(data) <= REMEMBERED_SIZE else _parsed(data)
+
+
+def _parsed(data: bytes) -> Header:
     reader = Reader(data)
     if data[:16] != HEADER_OBJECT or len(data) < HEADER_FIELDS:
         reader.problem(0, "an ASF Header Object of at least 30 bytes", data[:16].hex(" ") or "nothing")
@@ -198,6 +210,10 @@ def parse_header(data: bytes) -> Header:
         problems=tuple(reader.problems),
         **_description(everything),  # type: ignore[arg-type]
     )
+
+
+_again = lru_cache(maxsize=REMEMBERED)(_parsed)
+"""The same header comes from each viewer of a content, and is asked for when its medium begins and ends."""
 
 
 def _data_object(data: bytes, declared: int) -> int:
