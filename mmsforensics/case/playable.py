@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import RawIOBase
+from io import FileIO, RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, PlayableFacts, PlayableResult, needs_playable, write_playable
+from mmsforensics.case.writing import CACHED_OF_FILE, HashedFile, give_back
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions import PROVENANCE, Origin
-
-if TYPE_CHECKING:
-    from mmsforensics.case.writing import HashedFile
 
 # The ASF room's kinds of edits: 0 copied, 1 header repaired, 2 packet field repaired, 3 padding, 4 index.
 _KIND = np.array(
@@ -37,6 +34,27 @@ class SalvageFile:
     """Dtype MEDIA_PACKET; packet i lies at i times the packet size."""
     origins: NDArray[np.void]
     """Dtype PROVENANCE, by offsets in this file."""
+
+
+class _ReadBehind:
+    """A file whose pages are given back to the system behind what was read."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._read = 0
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset."""
+        return self._file.seek(offset)
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill a buffer."""
+        got = self._file.readinto(buffer)
+        self._read += got or 0
+        if self._read >= CACHED_OF_FILE:
+            give_back(self._file.fileno())
+            self._read = 0
+        return got
 
 
 class _Joined:
@@ -119,7 +137,7 @@ def make_playable(
     with faithful.open("rb", buffering=0) as source:
         result = write_playable(
             header_bytes,
-            source,
+            _ReadBehind(source) if out.behind else source,
             header_size=len(header_bytes),
             packet_size=header.packet_size,
             sizes=sizes,

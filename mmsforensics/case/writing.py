@@ -2,25 +2,32 @@
 
 Rules of this file:
 
-* no file of its own stays open between two pieces: there may be more of them than a process can hold open;
-* media are written and hashed on threads of their own, some megabytes behind the decoding.
+* few files stay open between two pieces: there may be more of them than a process can hold open;
+* media are written and hashed on threads of their own, some megabytes behind the decoding;
+* what was written is not kept in the system's cache once it is much: a case may be larger than memory, and
+  pages that are used again cost a tenth of fresh ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock, RLock
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if sys.platform != "win32":
+    import resource
 
 THREADS: Final = 2
 """Threads that write: when sessions end, hashing their media costs more than anything else."""
@@ -34,25 +41,85 @@ TICKETS: Final = 16
 BYTES_SPOOLED: Final = 16 << 20
 """Bytes that may wait for all spool files together."""
 
+FILES_OPEN: Final = 160
+"""Files that a thread holds open, at most: where hundreds grow by turns, opening costs as much as writing."""
+
+DESCRIPTORS_SHARE: Final = 6
+"""A thread holds no more than this part of the descriptors that the process may have."""
+
+CACHED: Final = 64 << 20
+"""Bytes of a case's media that may stay in the system's cache: a small case is there when it is looked at."""
+
+CACHED_OF_FILE: Final = 256 << 10
+"""Bytes of one file that are left in the cache before they are given back, of a larger case."""
+
 
 def append(path: Path, data: memoryview) -> None:
     """Add bytes to the end of a file, which is created with them if need be."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _opened(path)
     try:
-        done = 0
-        while done < len(data):
-            done += os.write(descriptor, data[done:])
+        _write(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    done = os.write(descriptor, data)
+    while done < len(data):
+        done += os.write(descriptor, data[done:])
+
+
+def give_back(descriptor: int) -> None:
+    """Let the system forget what it holds of a file; what is not on disk yet it begins to write."""
+    if sys.platform == "linux":
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _may_be_open() -> int:
+    """Files that a thread may hold open."""
+    if sys.platform == "win32":
+        return FILES_OPEN
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES_OPEN if soft < 0 else max(min(FILES_OPEN, soft // DESCRIPTORS_SHARE), 1)
+
+
+class OpenFiles:
+    """Files that are added to by turns, by one thread; the one not used for longest is closed for another."""
+
+    def __init__(self) -> None:
+        self._limit = _may_be_open()
+        self._open: OrderedDict[Path, int] = OrderedDict()
+
+    def descriptor(self, path: Path) -> int:
+        """Descriptor to append to a file by; good until another is asked for."""
+        known = self._open.get(path)
+        if known is not None:
+            self._open.move_to_end(path)
+            return known
+        if len(self._open) >= self._limit:
+            os.close(self._open.popitem(last=False)[1])
+        opened = self._open[path] = _opened(path)
+        return opened
+
+    def close(self) -> None:
+        """Close all."""
+        while self._open:
+            os.close(self._open.popitem()[1])
 
 
 class Spools:
     """Bytes for many files that wait until they are asked for, most of them in one common file.
 
-    Where hundreds of files grow by turns, to open one for each piece would cost more than to write it.
+    Where hundreds of files grow by turns, to open one for each piece would cost more than to write it. Any
+    thread may use it.
     """
 
     def __init__(self) -> None:
+        self._lock = RLock()
         self._waiting: dict[Path, list[bytes]] = {}
         self._size = 0
         self._common: BinaryIO | None = None
@@ -72,10 +139,11 @@ class Spools:
 
     def append(self, path: Path, data: bytes) -> None:
         """Add bytes to a file."""
-        self._waiting.setdefault(path, []).append(data)
-        self._size += len(data)
-        if self._size > BYTES_SPOOLED:
-            self._lay()
+        with self._lock:
+            self._waiting.setdefault(path, []).append(data)
+            self._size += len(data)
+            if self._size > BYTES_SPOOLED:
+                self._lay()
 
     def _lay(self) -> None:
         """Write all that waits to the common file."""
@@ -93,12 +161,14 @@ class Spools:
 
     def size(self, path: Path) -> int:
         """Bytes of a file that do not lie in it yet."""
-        laid = sum(size for _, size in self._laid.get(path, ()))
-        return laid + sum(len(part) for part in self._waiting.get(path, ()))
+        with self._lock:
+            laid = sum(size for _, size in self._laid.get(path, ()))
+            return laid + sum(len(part) for part in self._waiting.get(path, ()))
 
     def read(self, path: Path) -> bytes:
         """The bytes of a file that do not lie in it yet."""
-        return b"".join([*self._read_laid(path), *self._waiting.get(path, ())])
+        with self._lock:
+            return b"".join([*self._read_laid(path), *self._waiting.get(path, ())])
 
     def _read_laid(self, path: Path) -> Iterator[bytes]:
         for begin, size in self._laid.get(path, ()):
@@ -110,12 +180,13 @@ class Spools:
 
     def flush(self, path: Path) -> None:
         """See to it that all bytes of a file lie in it."""
-        for data in self._read_laid(path):
-            append(path, memoryview(data))
-        rest = b"".join(self._waiting.get(path, ()))
-        if rest:
-            append(path, memoryview(rest))
-        self._forget(path)
+        with self._lock:
+            for data in self._read_laid(path):
+                append(path, memoryview(data))
+            rest = b"".join(self._waiting.get(path, ()))
+            if rest:
+                append(path, memoryview(rest))
+            self._forget(path)
 
     def _forget(self, path: Path) -> None:
         self._size -= sum(len(part) for part in self._waiting.pop(path, []))
@@ -123,7 +194,8 @@ class Spools:
 
     def remove(self, path: Path) -> None:
         """Forget a file's bytes, and delete it."""
-        self._forget(path)
+        with self._lock:
+            self._forget(path)
         path.unlink(missing_ok=True)
 
 
@@ -148,12 +220,15 @@ class Writers:
     """Does what it is given on threads; what fails there is raised by a later call here.
 
     Tasks of one lane are done in order, on one thread. Small ones are handed to it together: to wake a thread
-    costs as much as some of them.
+    costs as much as some of them. Any thread may give it some, but those that do them.
     """
 
     def __init__(self) -> None:
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="media-writer") for _ in range(THREADS)]
+        self._files = [OpenFiles() for _ in range(THREADS)]
+        self._lock = Lock()
         self._next = 0
+        self._written = 0
         self._open: list[Ticket | None] = [None] * THREADS
         self._waiting: deque[Ticket] = deque()
         self._size = 0
@@ -172,16 +247,34 @@ class Writers:
         finally:
             for lane in self._lanes:
                 lane.shutdown()
+            for files in self._files:
+                files.close()
 
     def lane(self) -> int:
         """A lane for a file."""
-        self._next += 1
-        return self._next % THREADS
+        with self._lock:
+            self._next += 1
+            return self._next % THREADS
+
+    def files(self, lane: int) -> OpenFiles:
+        """The files of a lane, for its tasks alone."""
+        return self._files[lane]
+
+    @property
+    def much(self) -> bool:
+        """Whether more was written than may stay in the system's cache."""
+        return self._written > CACHED
 
     def submit(self, lane: int, task: Callable[[], None], size: int) -> Ticket:
         """Let a task be done that writes `size` bytes; waits while too many are to be written."""
-        while self._waiting and self._size + size > BYTES_WAITING:
-            self.wait(self._waiting[0])
+        while True:
+            with self._lock:
+                if not self._waiting or self._size + size <= BYTES_WAITING:
+                    return self._add(lane, task, size)
+                oldest = self._waiting[0]
+            self.wait(oldest)
+
+    def _add(self, lane: int, task: Callable[[], None], size: int) -> Ticket:
         ticket = self._open[lane]
         if ticket is None:
             ticket = self._open[lane] = Ticket(lane)
@@ -189,31 +282,33 @@ class Writers:
         ticket.tasks.append(task)
         ticket.size += size
         self._size += size
+        self._written += size
         if ticket.size >= BYTES_WAITING // TICKETS:
             self._hand_on(ticket)
         return ticket
 
-    def _hand_on(self, ticket: Ticket) -> None:
-        self._open[ticket.lane] = None
-        ticket.future = self._lanes[ticket.lane].submit(ticket.run)
+    def _hand_on(self, ticket: Ticket) -> Future[None]:
+        if ticket.future is None:
+            self._open[ticket.lane] = None
+            ticket.future = self._lanes[ticket.lane].submit(ticket.run)
+        return ticket.future
 
     def settle(self) -> None:
         """Wait until all that was given is done."""
-        for ticket in self._open:
-            if ticket is not None:
-                self._hand_on(ticket)
         while self._waiting:
             self.wait(self._waiting[0])
 
     def wait(self, ticket: Ticket) -> None:
         """Wait until the tasks of a ticket are done."""
-        if ticket.future is None:
-            self._hand_on(ticket)
-        if self._waiting and self._waiting[0] is ticket:
-            self._waiting.popleft()
-            self._size -= ticket.size
-        assert ticket.future is not None
-        ticket.future.result()
+        with self._lock:
+            future = self._hand_on(ticket)
+        try:
+            future.result()
+        finally:
+            with self._lock:
+                if self._waiting and self._waiting[0] is ticket:
+                    self._waiting.popleft()
+                    self._size -= ticket.size
 
 
 class HashedFile:
@@ -228,6 +323,7 @@ class HashedFile:
         self._lane = writers.lane()
         self._last: Ticket | None = None
         self._sha256 = hashlib.sha256()
+        self._cached = 0
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -239,8 +335,19 @@ class HashedFile:
         return len(view)
 
     def _append(self, view: memoryview) -> None:
-        append(self._path, view)
+        """Write and hash; on the lane's thread."""
+        descriptor = self._writers.files(self._lane).descriptor(self._path)
+        _write(descriptor, view)
         self._sha256.update(view)
+        self._cached += len(view)
+        if self._cached >= CACHED_OF_FILE and self._writers.much:
+            give_back(descriptor)
+            self._cached = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether its pages are given back to the system: the case is large."""
+        return self._writers.much
 
     def hexdigest(self) -> str:
         """SHA-256 of what was written; waits for all files."""
