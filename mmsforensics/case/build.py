@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.client_logs import ClientLogs
+from mmsforensics.case.closings import Closings
 from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
@@ -62,7 +63,7 @@ def build(
     book = FrameBook([f"c{n + 1:03d}" for n in range(count)])
     duplicates = Duplicates() if count > 1 else None
     copies = Copies() if merge else None
-    with Writers() as writers, Spools() as spools:
+    with Writers() as writers, Spools() as spools, Closings() as closings:
         try:
             documents = intake.documents()
             stations = given_stations(documents, store, book)
@@ -70,8 +71,9 @@ def build(
             surroundings.given(documents)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
+            rows = MediaRows(store)
             place = MediaPlace(
-                work, spool, store, book, writers, spools, MediaRows(store), surroundings.command
+                work, spool, store, book, writers, spools, closings, rows, surroundings.command
             )
             lending, delivery, logs = Lending(), Delivery(), ClientLogs()
             while waiting:
@@ -82,6 +84,7 @@ def build(
                 for batch in CaptureSet(waiting, book.numbering, duplicates):
                     world.feed(batch)
                 world.finish()
+                closings.settle()
                 recorder.finish()
                 for frame, text in world.anomalies:
                     capture, local = book.numbering.locate_one(frame)
@@ -90,6 +93,7 @@ def build(
             write_server_logs(intake, store, book.capture_ids, logs.sessions, show_secrets=show_secrets)
             if copies is not None:
                 merge_copies(copies, place)
+                closings.settle()
             surroundings.finish()
             words = delivery.words(lending.media)
             lending.finish()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import Header, ScriptCommand, parse_header
 from mmsforensics.case.borrowing import PACKETS_AT_ONCE, Lender, Lending, padded
+from mmsforensics.case.closings import Closings
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
@@ -156,6 +158,7 @@ class MediaPlace:
     book: FrameBook
     writers: Writers
     spools: Spools
+    closings: Closings
     rows: MediaRows
     commanded: Callable[[str, int, int, ScriptCommand], None]
     """Takes a script command of a stream, with its session, frame and time."""
@@ -226,36 +229,47 @@ class MediumFile:
         return SalvageFile(self._salvaged, self._salvaged_packets.rows(), self._salvaged_origins.rows())
 
     def close(self, summary: MediumSummary) -> None:
-        """Finish the medium: rows, and the playable file where one is needed."""
+        """Finish the medium: the playable file where one is needed, and rows, when `closings` comes to it."""
         header = parse_header(self.header_bytes)
-        made = None
+        make = partial(self._made, header, self._packets.rows(), self._origins.rows(), self._salvage_file())
+        playable = summary.packets and self.kind in ("faithful", "merged")
+        self._place.closings.add(make if playable else self._written, partial(self._closed, header, summary))
+
+    def _written(self) -> None:
+        """Wait until all bytes of the file are written; on a thread."""
         self._file.settle()
-        if summary.packets and self.kind in ("faithful", "merged"):
-            made = make_playable(
-                faithful=self._place.root / self._names.path(self.kind),
-                faithful_size=self._file.size,
-                header=header,
-                header_bytes=self.header_bytes,
-                packets=self._packets.rows(),
-                origins=self._origins.rows(),
-                record=self._playable_origins.append,
-                out=HashedFile(self._place.root / self._names.path(self._playable), self._place.writers),
-                salvaged=self._salvage_file(),
-            )
+
+    def _made(
+        self,
+        header: Header,
+        packets: NDArray[np.void],
+        origins: NDArray[np.void],
+        salvaged: SalvageFile | None,
+    ) -> Made:
+        """Write the playable file, if one is needed; on a thread."""
+        self._written()
+        return make_playable(
+            faithful=self._place.root / self._names.path(self.kind),
+            faithful_size=self._file.size,
+            header=header,
+            header_bytes=self.header_bytes,
+            packets=packets,
+            origins=origins,
+            record=self._playable_origins.append,
+            out=HashedFile(self._place.root / self._names.path(self._playable), self._place.writers),
+            salvaged=salvaged,
+        )
+
+    def _closed(self, header: Header, summary: MediumSummary, made: Made | None) -> None:
+        """Add the rows of the finished medium, and let go of what is no longer used."""
         media_id = self._names.media_id(self.kind)
         self._said = self._notes(made)
         self._rows(self.kind, header, summary, self._file, self._said)
         self._packet_rows(media_id)
         first = self._origins.rows()["frame"][:1]
+        header_frame = int(first[0]) if len(first) else 0
         if self.header_bytes:
-            write_views(
-                self._place,
-                self._names,
-                self.kind,
-                header,
-                self._packets.rows(),
-                int(first[0]) if len(first) else 0,
-            )
+            write_views(self._place, self._names, self.kind, header, self._packets.rows(), header_frame)
         for batch in self._origins.batches():
             self._provenance(media_id, batch)
         if made is not None and made.file is not None:
@@ -266,18 +280,25 @@ class MediumFile:
                 self._provenance(self._names.media_id(self._playable), batch)
         for batch in self._computed.batches():
             restored_rows(self._store, self._book, batch, self.session_id, media_id)
-        self._computed.remove()
         reasons = list(summary.reasons)
         if encrypted(header):
-            reasons.append(Reason("encrypted", ENCRYPTED_NOTE, frame=int(first[0]) if len(first) else 0))
+            reasons.append(Reason("encrypted", ENCRYPTED_NOTE, frame=header_frame))
         self._verdict_rows(media_id, reasons)
         self._loss_rows(media_id, header, summary)
-        self._salvaged.unlink(missing_ok=True)
-        self._salvaged_packets.remove()
-        self._salvaged_origins.remove()
-        self._playable_origins.remove()
         self._missing = summary.packets_missing
         self.late_header = summary.late_header
+        self._let_go(summary)
+
+    def _let_go(self, summary: MediumSummary) -> None:
+        """Remove spools, but for the rows that lending or merging asks for later."""
+        self._salvaged.unlink(missing_ok=True)
+        for spool in (
+            self._computed,
+            self._salvaged_packets,
+            self._salvaged_origins,
+            self._playable_origins,
+        ):
+            spool.remove()
         numbered = any(batch["location"][0] != UNKNOWN_LOCATION for batch in self._packets.batches())
         if self._keep is not None and numbered and self.kind == "faithful":  # else nothing to compare by
             path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
