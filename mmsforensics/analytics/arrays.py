@@ -63,9 +63,15 @@ def _offsets(lengths: list[int]) -> pa.Buffer:
     return pa.py_buffer(ends.astype(np.int32))
 
 
-def repeated(text: str, count: int) -> pa.Array:
-    """An array of the same text `count` times."""
-    return array_of([text], pa.string()).take(array_of(np.zeros(count, dtype=np.int64), pa.int64()))
+def repeated(text: str, count: int, null: Mask | None = None) -> pa.Array:
+    """An array of the same text `count` times; null where `null` says so."""
+    data = text.encode()
+    if len(data) * count > np.iinfo(np.int32).max:
+        raise OverflowError(f"{len(data) * count} bytes of text in one column of a batch")
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(len(data))
+    validity = _bits(~null) if null is not None and null.any() else None
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data * count)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
 def numbers_of(array: pa.Array) -> NDArray[np.generic]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmsforensics.analytics.arrays import array_of
+from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.packets import Numbering, Stitched
 
 
@@ -31,11 +31,14 @@ class FrameBook:
     def columns(self, frames: NDArray[np.integer]) -> tuple[pa.Array, pa.Array]:
         """The columns ``capture_id`` and ``frame`` for numbers of frames; null for 0, which is none."""
         none = frames == 0
-        captures = np.zeros(len(frames), dtype=np.int64)
-        local = np.zeros(len(frames), dtype=np.int64)
-        captures[~none], local[~none] = self.numbering.locate(frames[~none])
+        if none.all():
+            return pa.nulls(len(frames), pa.string()), pa.nulls(len(frames), pa.uint64())
+        captures, local = self.numbering.locate(np.where(none, frames[none.argmin()], frames))
+        local_column = array_of(local, pa.uint64(), none)
+        if len(self.capture_ids) == 1:
+            return repeated(self.capture_ids[0], len(frames), none), local_column
         names = array_of(self.capture_ids, pa.string()).take(array_of(captures, pa.int64(), none))
-        return names, array_of(local, pa.uint64(), none)
+        return names, local_column
 
     def count(self, what: str, frames: NDArray[np.integer]) -> None:
         """Add frames to a count that is kept for each capture."""

@@ -37,10 +37,10 @@ class MediaCount:
         self._recent: list[NDArray[np.void]] = []
 
     def add(self, packets: NDArray[np.void]) -> None:
-        """Count packets, dtype `DATA_PACKET`."""
+        """Count packets, of a dtype with ``frame`` and ``size``; they are kept until `settle` is called."""
         if not len(packets):
             return
-        self._recent.append(packets[["frame", "size"]].copy())
+        self._recent.append(packets)
         self._count(packets)
 
     def settle(self) -> None:

@@ -6,7 +6,6 @@ batch would then be more than what its bytes cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -113,17 +112,18 @@ class Gathering:
             self._direction = np.empty(room, dtype=np.uint8)
             self._start = np.empty(room, dtype=np.int64)
 
-    def hand_on(self) -> Iterator[Gathered]:
-        """Yield what was gathered, flow by flow in order of uid, and begin anew."""
+    def hand_on(self) -> list[Gathered]:
+        """What was gathered, flow by flow in order of uid; what comes is gathered anew."""
         count, self._count, self._size = self._count, 0, 0
         self._flows.clear()
         order = np.argsort(self._uids[:count], kind="stable")
-        uids, sizes = self._uids[order], self._rows["payload_len"][:count][order].astype(np.int64)
-        for begin, end in pairwise(_cuts(uids, sizes)):
-            mine = order[begin:end]
-            # Of rows, `take` is several times as fast as indexing.
-            rows = self._rows.take(mine)
-            yield Gathered(int(uids[begin]), rows, self._direction[mine], self._data, self._start[mine])
+        uids = self._uids[order]
+        # Of rows, `take` is several times as fast as indexing.
+        rows, direction, start = self._rows.take(order), self._direction[order], self._start[order]
+        return [
+            Gathered(int(uids[begin]), rows[begin:end], direction[begin:end], self._data, start[begin:end])
+            for begin, end in pairwise(_cuts(uids, rows["payload_len"].astype(np.int64)))
+        ]
 
 
 def _cuts(uids: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[int]:
