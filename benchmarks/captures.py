@@ -9,9 +9,13 @@ import argparse
 import random
 import struct
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
+from typing import BinaryIO
 
-SAMPLE = Path(__file__).parents[1] / "sample_data" / "mmst_ffmpeg_video.pcap"
+SAMPLES = Path(__file__).parents[1] / "sample_data"
+SAMPLE = SAMPLES / "mmst_ffmpeg_video.pcap"
+AUDIO = SAMPLES / "mmst_mplayer_audio_unicode.pcap"
 GIGABYTE = 1_000_000_000
 MSS = 1448
 SERVER, CLIENT = bytes([192, 0, 2, 10]), bytes([192, 0, 2, 20])
@@ -195,55 +199,97 @@ def checksummed(frame: bytes) -> bytes:
     return frame[:50] + struct.pack(">H", ~total & 0xFFFF) + frame[52:]
 
 
-def dense(out: Path, size: int) -> None:
-    """Hundreds of MMS sessions over TCP side by side that fill the capture, acknowledged, checksums right.
+VIEWERS = 300
+FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+DATA_OBJECT = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+"""GUIDs [ASF 10.1, 10.2]."""
 
-    All viewers are sent the same packets; each frame's checksum is that of one made before, corrected for
-    what differs, so that the capture is quickly made.
+
+def dense(out: Path, size: int) -> None:
+    """Hundreds of MMS sessions over TCP side by side that fill the capture, and end with it.
+
+    What was recovered of each has a header that promises another length, and no index: copies made right for
+    players are written beside the files as streamed.
     """
-    client, server = streams_of(SAMPLE)
+    crowd(out, size, SAMPLE)
+
+
+def complete(out: Path, size: int) -> None:
+    """The same of a content without video, watched from begin to end: what was streamed needs no copy."""
+    crowd(out, size, AUDIO, whole=True)
+
+
+def crowd(out: Path, size: int, sample: Path, *, whole: bool = False) -> None:
+    """Hundreds of MMS sessions over TCP side by side, acknowledged, checksums right.
+
+    All viewers are sent the same packets, those of the sample again and again; each frame's checksum is that
+    of one made before, corrected for what differs, so that the capture is quickly made. With `whole` the
+    header says how many packets are sent, and the server that it has sent them all.
+    """
+    client, server = streams_of(sample)
     units = list(units_of(server))
-    records = b"".join(u for u in units[:-1] if u[4:8] == b"\xce\xfa\x0b\xb0")
+    records = [u for u in units if u[4:8] == b"\xce\xfa\x0b\xb0"]
     data = [u for u in units if u[4:8] != b"\xce\xfa\x0b\xb0"]
-    viewers, number, ts = 300, 0, 1_700_000_000_000_000
-    ends = [(bytes([10, 1, n >> 8, n & 255]), 20_000 + n) for n in range(viewers)]
-    seq, ack = 2, 2 + len(client)
+    packet_size = max(len(u) for u in data[1:])
+    packets = [u.ljust(packet_size, b"\0") if whole else u for u in data[1:]]
+    count = size // (VIEWERS * packet_size) if whole else None
+    header = data[0] if count is None else counted(data[0], count, packet_size - 8)
+    ts = 1_700_000_000_000_000
+    ends = [(bytes([10, 1, n >> 8, n & 255]), 20_000 + n) for n in range(VIEWERS)]
+    ack = 2 + len(client)
     with out.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
-
-        def send(frames: list[bytes]) -> int:
-            return file.write(b"".join(record(ts, checksummed(f)) for f in frames))
-
-        written = 0
         for address, port in ends:
-            written += send(
-                [
-                    tcp(address, SERVER, port, 1755, 1, 0, 2, b""),
-                    tcp(SERVER, address, 1755, port, 1, 2, 18, b""),
-                    *(
-                        tcp(address, SERVER, port, 1755, 2 + at, 2, 24, client[at : at + MSS])
-                        for at in range(0, len(client), MSS)
-                    ),
-                ]
-            )
-        pending = records + data[0]
-        while written < size:
-            block = [pending]
-            for packet in data[1:]:
-                block.append(struct.pack("<IBBH", number, 4, number & 0xFF, len(packet)) + packet[8:])
-                number += 1
-            pending = b"".join(block)
-            whole = len(pending) // MSS * MSS
-            for at in range(0, whole, MSS):
-                model = checksummed(tcp(SERVER, ends[0][0], 1755, 0, seq, ack, 16, pending[at : at + MSS]))
-                reply = checksummed(tcp(ends[0][0], SERVER, 0, 1755, ack, seq + MSS, 16, b""))
-                for address, port in ends:
-                    ts += 1
-                    written += file.write(record(ts, readdressed(model, 30, 36, address, port)))
-                    if at // MSS % 2:
-                        written += file.write(record(ts, readdressed(reply, 26, 34, address, port)))
+            frames = [
+                tcp(address, SERVER, port, 1755, 1, 0, 2, b""),
+                tcp(SERVER, address, 1755, port, 1, 2, 18, b""),
+                *(
+                    tcp(address, SERVER, port, 1755, 2 + at, 2, 24, client[at : at + MSS])
+                    for at in range(0, len(client), MSS)
+                ),
+            ]
+            file.write(b"".join(record(ts, checksummed(f)) for f in frames))
+        seq, pending, last = 2, b"".join([*records[:-1], header]), records[-1]
+        for packet in numbered(packets, count):
+            pending += packet
+            while len(pending) >= MSS:
+                ts, part, pending = ts + VIEWERS, pending[:MSS], pending[MSS:]
+                to_all(file, ts, ends, seq, ack, part, reply=seq // MSS % 2 == 1)
                 seq += MSS
-            pending = pending[whole:]
+            if count is None and file.tell() >= size:
+                return
+        to_all(file, ts, ends, seq, ack, pending + last, reply=True)
+
+
+def counted(header: bytes, packets: int, packet_size: int) -> bytes:
+    """A Data packet with a header, which is made to declare so many packets [ASF 3.2, 5.1]."""
+    out = bytearray(header)
+    at, data = header.index(FILE_PROPERTIES), header.index(DATA_OBJECT)
+    struct.pack_into("<Q", out, at + 40, len(header) - 8 + packets * packet_size)
+    struct.pack_into("<Q", out, at + 56, packets)
+    struct.pack_into("<Q", out, data + 16, 50 + packets * packet_size)
+    struct.pack_into("<Q", out, data + 40, packets)
+    return bytes(out)
+
+
+def numbered(packets: list[bytes], count: int | None) -> Iterator[bytes]:
+    """Data packets again and again, with the LocationIds and AFFlags that a server gives them."""
+    for n, packet in enumerate(cycle(packets)):
+        if n == count:
+            return
+        yield struct.pack("<IBBH", n, 4, n & 0xFF, len(packet)) + packet[8:]
+
+
+def to_all(
+    file: BinaryIO, ts: int, ends: list[tuple[bytes, int]], seq: int, ack: int, data: bytes, *, reply: bool
+) -> None:
+    """The same segment to all viewers, and what they acknowledge it with."""
+    model = checksummed(tcp(SERVER, ends[0][0], 1755, 0, seq, ack, 16, data))
+    answer = checksummed(tcp(ends[0][0], SERVER, 0, 1755, ack, seq + len(data), 16, b""))
+    for n, (address, port) in enumerate(ends):
+        file.write(record(ts + n, readdressed(model, 30, 36, address, port)))
+        if reply:
+            file.write(record(ts + n, readdressed(answer, 26, 34, address, port)))
 
 
 def readdressed(frame: bytes, ip_at: int, port_at: int, address: bytes, port: int) -> bytes:
@@ -266,6 +312,7 @@ KINDS = {
     "ordinary": ordinary,
     "media": media,
     "dense": dense,
+    "complete": complete,
     "small": lambda out, size: ordinary(out, size, payload=26),
 }
 
