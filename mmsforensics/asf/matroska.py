@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +33,10 @@ CLUSTER_MS: Final = 1000
 MAX_TRACKS: Final = 126
 """Track numbers of one byte."""
 
-EBML, SEGMENT, SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES = (
+LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+"""What may be a language tag [RFC 1766, which ASF 4.6 refers to; RFC 5646]."""
+
+EBML, SEGMENT, SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, VOID = (
     b"\x1a\x45\xdf\xa3",
     b"\x18\x53\x80\x67",
     b"\x11\x4d\x9b\x74",
@@ -40,6 +44,7 @@ EBML, SEGMENT, SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES = (
     b"\x16\x54\xae\x6b",
     b"\x1f\x43\xb6\x75",
     b"\x1c\x53\xbb\x6b",
+    b"\xec",
 )
 """Element identifiers [RFC 9559 5.1]."""
 
@@ -95,9 +100,10 @@ def write_matroska(film: AsfFile, out: BinaryIO) -> Packed:
     cues: list[bytes] = []
     result = Packed(tuple(tracks), 0, 0, 0)
     for cluster in _clusters(film, tracks):
-        if cluster.key_track:
-            where = number(b"\xf7", cluster.key_track) + number(b"\xf1", out.tell() - begin)
-            cues.append(element(b"\xbb", number(b"\xb3", cluster.base_ms) + element(b"\xb7", where)))
+        if cluster.cue is not None:
+            track, ms = cluster.cue
+            where = number(b"\xf7", track) + number(b"\xf1", out.tell() - begin)
+            cues.append(element(b"\xbb", number(b"\xb3", ms) + element(b"\xb7", where)))
         out.write(element(CLUSTER, number(b"\xe7", cluster.base_ms) + b"".join(cluster.blocks)))
         result = Packed(
             result.tracks,
@@ -105,12 +111,15 @@ def write_matroska(film: AsfFile, out: BinaryIO) -> Packed:
             result.left_out + cluster.left_out,
             max(result.duration_ms, cluster.last_ms),
         )
-    cues_at = out.tell() - begin
-    out.write(element(CUES, b"".join(cues)))
+    seek_head = _seek_head(out.tell() - begin)
+    if cues:
+        out.write(element(CUES, b"".join(cues)))
+    else:  # an element without a CuePoint is none
+        seek_head = element(VOID, bytes(len(seek_head) - len(element(VOID, b""))))
     end = out.tell()
     for at, data in (
         (begin - 8, (end - begin | 1 << 56).to_bytes(8, "big")),
-        (begin, _seek_head(cues_at)),
+        (begin, seek_head),
         (info_at, _info(float(result.duration_ms))),
     ):
         out.seek(at)
@@ -140,6 +149,7 @@ def _track(film: AsfFile, place: int, stream: StreamInfo) -> bytes:
     raw = _properties(film, stream.number).get("Type-Specific Data", b"")
     assert isinstance(raw, bytes)
     body = number(b"\xd7", place) + number(b"\x73\xc5", place) + number(b"\x9c", 0)
+    body += _language(film, stream.number)
     if stream.type == "video":
         private = element(b"\x63\xa2", raw[BITMAP_AT:])
         shape = number(b"\xb0", stream.width or 0) + number(b"\xba", stream.height or 0)
@@ -150,6 +160,24 @@ def _track(film: AsfFile, place: int, stream: StreamInfo) -> bytes:
     )
     body += number(b"\x83", 2) + element(b"\x86", b"A_MS/ACM") + element(b"\x63\xa2", raw)
     return element(b"\xae", body + element(b"\xe1", sound))
+
+
+def _language(film: AsfFile, wanted: int) -> bytes:
+    """Return the language of a stream; a track that says nothing would be English [RFC 9559 5.1.4.1.19]."""
+    undetermined = element(b"\x22\xb5\x9c", b"und")
+    languages: list[str] = []
+    index = -1
+    for item in film.walk():
+        if item.name == "Language List":
+            records = item.fields.get("Language ID Records", ())
+            assert isinstance(records, tuple)
+            languages = languages or [str(r["Language ID"]) for r in records]
+        elif item.name == "Extended Stream Properties" and item.fields.get("Stream Number") == wanted:
+            found = item.fields.get("Stream Language ID Index")
+            index = found if isinstance(found, int) else index
+    if not 0 <= index < len(languages) or not LANGUAGE.fullmatch(languages[index]):
+        return undetermined
+    return undetermined + element(b"\x22\xb5\x9d", languages[index].encode())
 
 
 def _properties(film: AsfFile, wanted: int) -> Mapping[str, object]:
@@ -165,8 +193,8 @@ def _properties(film: AsfFile, wanted: int) -> Mapping[str, object]:
 class _Cluster:
     base_ms: int
     blocks: list[bytes]
-    key_track: int
-    """Track of the first key frame of video, 0 without one."""
+    cue: tuple[int, int] | None
+    """Track and time of the block to seek to: the first key frame, of sound alone the first block."""
     left_out: int
     last_ms: int
 
@@ -174,7 +202,7 @@ class _Cluster:
 def _clusters(film: AsfFile, tracks: Mapping[int, int]) -> Iterator[_Cluster]:
     """Blocks of some seconds, in the order in which their first payloads stand in the file."""
     spread = {stream: _spread(film, stream) for stream in tracks}
-    videos = {s.number for s in film.streams if s.type == "video"}
+    videos = {s.number for s in film.streams if s.type == "video" and s.number in tracks}
     cluster: _Cluster | None = None
     for row, data in _objects(film, tracks):
         stream = int(row["stream"])
@@ -182,15 +210,17 @@ def _clusters(film: AsfFile, tracks: Mapping[int, int]) -> Iterator[_Cluster]:
         if cluster is None or abs(at - cluster.base_ms) >= CLUSTER_MS:
             if cluster is not None:
                 yield cluster
-            cluster = _Cluster(at, [], 0, 0, at)
+            cluster = _Cluster(at, [], None, 0, at)
         if row["complete"] == 0:
             cluster = replace(cluster, left_out=cluster.left_out + 1)
             continue
         key = bool(row["key"]) or stream not in videos
         head = struct.pack(">BhB", 0x80 | tracks[stream], at - cluster.base_ms, 0x80 * key)
         cluster.blocks.append(element(b"\xa3", head + _in_order(data, spread[stream])))
-        first_key = cluster.key_track or (tracks[stream] if key and stream in videos else 0)
-        cluster = replace(cluster, key_track=first_key, last_ms=max(cluster.last_ms, at))
+        cue = cluster.cue
+        if cue is None and key and (stream in videos or not videos):
+            cue = tracks[stream], at
+        cluster = replace(cluster, cue=cue, last_ms=max(cluster.last_ms, at))
     if cluster is not None:
         yield cluster
 

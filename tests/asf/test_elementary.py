@@ -2,6 +2,7 @@
 
 import csv
 import io
+import struct
 import subprocess
 
 import av
@@ -15,6 +16,9 @@ from peers.media import make_asf
 from mmsforensics import asf
 from mmsforensics.asf.matroska import _in_order, write_matroska
 from mmsforensics.cli import main
+
+LANGUAGE_LIST = build.guid("7C4346A9-EFE0-4BFC-B229-393EDE415C85")
+EXTENDED_STREAM = build.guid("14E6A5CB-C672-4332-8399-A96952065B5A")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,88 @@ def test_matroska_plays_and_seeks(film, tmp_path, program):
         command = [program("ffmpeg"), "-v", "error", *seek, "-i", tmp_path / "film.mkv", "-f", "null", "-"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stderr == ""
+
+
+def elements(data, at=0, end=None):
+    """(identifier, body) of the elements in a stretch, by the lengths that their first bits say [RFC 8794]."""
+    end = len(data) if end is None else end
+    while at < end:
+        width = 9 - data[at].bit_length()
+        identifier, at = data[at : at + width].hex(), at + width
+        width = 9 - data[at].bit_length()
+        size = int.from_bytes(data[at : at + width], "big") & (1 << 7 * width) - 1
+        yield identifier, at + width, at + width + size
+        at += width + size
+
+
+def children(data, span):
+    """The elements in one, by identifier."""
+    found = {}
+    for identifier, begin, end in elements(data, *span):
+        found.setdefault(identifier, []).append((begin, end))
+    return found
+
+
+def cued(data):
+    """Track and time of each cue, and (track, time, key) of the blocks of the cluster that it points to."""
+
+    def value(span):
+        return int.from_bytes(data[span[0] : span[1]], "big")
+
+    (segment,) = children(data, (0, len(data)))["18538067"]
+    for cues in children(data, segment).get("1c53bb6b", ()):
+        for point in children(data, cues)["bb"]:
+            (where,) = children(data, point)["b7"]
+            place = segment[0] + value(children(data, where)["f1"][0])
+            identifier, begin, end = next(elements(data, place))
+            assert identifier == "1f43b675"
+            cluster = children(data, (begin, end))
+            base = value(cluster["e7"][0])
+            blocks = [
+                (data[b] & 0x7F, base + int.from_bytes(data[b + 1 : b + 3], "big", signed=True), data[b + 3])
+                for b, _ in cluster["a3"]
+            ]
+            yield (value(children(data, where)["f7"][0]), value(children(data, point)["b3"][0])), blocks
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_a_cue_is_the_time_of_a_key_block(tmp_path, video):
+    """A player that seeks goes by it: the beginning of the cluster may be a second before [RFC 9559 5.1.5]."""
+    make_asf(tmp_path / "a.asf", seconds=5, video=video)
+    packed(tmp_path / "a.asf", tmp_path / "a.mkv")
+    found = list(cued((tmp_path / "a.mkv").read_bytes()))
+    assert len(found) >= 5
+    for (track, ms), blocks in found:
+        assert (track, ms, 0x80) in blocks
+
+
+def test_a_file_without_media_gets_no_empty_list_of_cues(tmp_path):
+    (tmp_path / "a.wmv").write_bytes(whole.asf_file([], build.video(1), size=whole.SMALL))
+    assert packed(tmp_path / "a.wmv", tmp_path / "a.mkv").blocks == 0
+    data = (tmp_path / "a.mkv").read_bytes()
+    (segment,) = children(data, (0, len(data)))["18538067"]
+    assert segment[1] == len(data)
+    assert list(children(data, segment)) == ["ec", "1549a966", "1654ae6b"]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("de-at", [b"und", b"de-at"]), ("", [b"und"]), ("x" * 99, [b"und"]), ("../\n", [b"und"])],
+)
+def test_a_track_has_the_language_that_its_stream_has(tmp_path, said, found):
+    """One that says nothing is English [RFC 9559 5.1.4.1.19]: that would be a claim of ours."""
+    text = build.utf16(said)
+    languages = build.obj(LANGUAGE_LIST, struct.pack("<HB", 1, len(text)) + text)
+    stream = build.obj(EXTENDED_STREAM, bytes(48) + struct.pack("<HHQHH", 1, 0, 0, 0, 0))
+    head = build.extension(languages, stream) if said else build.extension()
+    packets = [whole.single(0, b"abcdefgh", stream=1, number=0)]
+    (tmp_path / "a.wmv").write_bytes(whole.asf_file(packets, head, build.video(1), size=whole.SMALL))
+    packed(tmp_path / "a.wmv", tmp_path / "a.mkv")
+    data = (tmp_path / "a.mkv").read_bytes()
+    (segment,) = children(data, (0, len(data)))["18538067"]
+    (tracks,) = children(data, segment)["1654ae6b"]
+    track = children(data, children(data, tracks)["ae"][0])
+    assert [data[a:b] for name in ("22b59c", "22b59d") for a, b in track.get(name, ())] == found
 
 
 def test_spread_sound_is_put_back_in_order():
