@@ -8,7 +8,7 @@ Usable without any capture; knows nothing of networks. `open` reads a file:
 """
 
 from mmsforensics.asf.edits import EDIT, Edit
-from mmsforensics.asf.elementary import STREAM_OBJECT, extension_of, write_stream
+from mmsforensics.asf.elementary import STREAM_OBJECT, codec_data, extension_of, write_stream
 from mmsforensics.asf.extensions import EXTENSION, ExtensionSystem, extension_value
 from mmsforensics.asf.file import AsfError, AsfFile, PayloadBatch
 from mmsforensics.asf.file import open_asf as open
@@ -72,6 +72,7 @@ __all__ = [
     "ScriptCommand",
     "StreamInfo",
     "Tag",
+    "codec_data",
     "extension_of",
     "extension_value",
     "find_payloads",

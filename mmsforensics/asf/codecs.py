@@ -29,6 +29,7 @@ AUDIO_TAGS: dict[int, str] = {
     0x1610: "aac",
     0x2000: "ac3",
     0x2001: "dts",
+    0x566F: "vorbis",
     0xF1AC: "flac",
 }
 
@@ -49,6 +50,16 @@ VIDEO_TAGS: dict[bytes, str] = {
     b"WVC1": "vc1",
     b"WMVP": "wmv3image",
     b"WVP2": "vc1image",
+    b"FMP4": "mpeg4",
+    b"DIVX": "mpeg4",
+    b"DX50": "mpeg4",
+    b"H263": "h263",
+    b"FLV1": "flv1",
+    b"FFV1": "ffv1",
+    b"HFYU": "huffyuv",
+    b"VP80": "vp8",
+    b"I420": "rawvideo",
+    b"MPG2": "mpeg2video",
     b"MSS1": "mss1",
     b"MSS2": "mss2",
     b"MTS2": "mts2",
@@ -58,8 +69,28 @@ VIDEO_TAGS: dict[bytes, str] = {
 }
 
 
-def audio_codec(tag: int, bits: int) -> str:
-    """Name of an audio codec by its format tag; PCM is named with its sample size."""
+EXTENSIBLE = 0xFFFE
+"""Format tag of a WAVEFORMATEXTENSIBLE, whose codec is a GUID behind it."""
+
+_SUBFORMAT = slice(6, 22)
+"""Of the bytes behind a WAVEFORMATEX: valid bits, channel mask, GUID."""
+
+_BY_TAG = bytes.fromhex("000000001000800000aa00389b71")
+"""A GUID that begins with a format tag goes on so (KSDATAFORMAT_SUBTYPE_WAVEFORMATEX)."""
+
+_SUBFORMATS = {bytes.fromhex("af87fba7022dfb42a4d405cd93843bdd"): "eac3"}
+
+
+def audio_codec(tag: int, bits: int, more: bytes = b"") -> str:
+    """Name of an audio codec by its format tag; PCM is named with its sample size.
+
+    `more` are the bytes behind the WAVEFORMATEX, in which an extensible one names its codec.
+    """
+    subformat = more[_SUBFORMAT]
+    if tag == EXTENSIBLE and subformat in _SUBFORMATS:
+        return _SUBFORMATS[subformat]
+    if tag == EXTENSIBLE and subformat[2:] == _BY_TAG:
+        tag = int.from_bytes(subformat[:2], "little")
     name = AUDIO_TAGS.get(tag, f"0x{tag:04x}")
     if name == "pcm":
         return "pcm_u8" if bits == 8 else f"pcm_s{bits}le"

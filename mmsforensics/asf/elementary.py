@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -41,15 +42,30 @@ SELF_FRAMED: Final = {
     "H264": ".h264",
     "MPG1": ".m1v",
     "MPG2": ".m2v",
-    "mp4v": ".m4v",
+    "MP4V": ".m4v",
     "MP4S": ".m4v",
 }
-"""File name extensions of streams that players read without a container, by format tag or FourCC."""
+"""File name extensions of streams that players read without a container, by format tag or FourCC in capitals."""
 
 
-def extension_of(stream: StreamInfo) -> str:
-    """File name extension of an elementary stream; ``.bin`` where players need a container for it."""
-    return SELF_FRAMED.get(stream.codec_tag, ".bin")
+def codec_data(film: AsfFile, number: int) -> bytes:
+    """Codec Specific Data of a stream: what its decoder is told in the header [ASF 9.1, 9.2]."""
+    for item in film.walk():
+        flags, values = item.fields.get("Flags"), item.fields.get("Type-Specific Fields")
+        if item.name == "Stream Properties" and isinstance(flags, int) and flags & 0x7F == number:
+            data = values.get("Codec Specific Data") if isinstance(values, Mapping) else None
+            return data if isinstance(data, bytes) else b""
+    return b""
+
+
+def extension_of(stream: StreamInfo, told: bytes = b"") -> str:
+    """File name extension of an elementary stream; ``.bin`` where players need a container for it.
+
+    Pictures whose parameters stand in the header alone (`told`, their `codec_data`) need one.
+    """
+    if stream.type == "video" and told:
+        return ".bin"
+    return SELF_FRAMED.get(stream.codec_tag.upper().replace("0X", "0x"), ".bin")
 
 
 def write_stream(film: AsfFile, number: int, out: BinaryIO) -> NDArray[np.void]:

@@ -387,7 +387,7 @@ def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> Stream
         tag = _int(values, "Codec ID / Format Tag")
         return replace(
             stream,
-            codec=audio_codec(tag, _int(values, "Bits Per Sample")),
+            codec=audio_codec(tag, _int(values, "Bits Per Sample"), _raw(values, "Codec Specific Data")),
             codec_tag=f"0x{tag:04x}",
             bitrate=stream.bitrate or _int(values, "Average Number of Bytes Per Second") * 8 or None,
             channels=_int(values, "Number of Channels"),

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def extract(file: Path, out: Path, numbers: tuple[int, ...], matroska: bool) -> None:
     """Write the elementary streams of an ASF, WMA or WMV file, nothing decoded, nothing changed.
 
-    Of each stream its bytes, and a list of its media objects with times, key frames and offsets. With
-    --matroska also one file of sound and pictures, for players that do not take ASF.
+    Of each stream its bytes, a list of its media objects with times, key frames and offsets, and what the
+    header tells its decoder. With --matroska also one file of sound and pictures, for players that do not take ASF.
     """
     from mmsforensics.asf import AsfError
     from mmsforensics.asf import open as open_file
@@ -58,9 +58,10 @@ def extract(file: Path, out: Path, numbers: tuple[int, ...], matroska: bool) -> 
 
 
 def _write(film: AsfFile, stream: StreamInfo, stem: Path) -> None:
-    from mmsforensics.asf import extension_of, write_stream
+    from mmsforensics.asf import codec_data, extension_of, write_stream
 
-    path = stem.with_name(stem.name + extension_of(stream))
+    told = codec_data(film, stream.number)
+    path = stem.with_name(stem.name + extension_of(stream, told))
     with path.open("xb") as out:
         rows = write_stream(film, stream.number, out)
     with stem.with_name(stem.name + ".csv").open("x", newline="", encoding="utf-8") as out:
@@ -69,6 +70,9 @@ def _write(film: AsfFile, stream: StreamInfo, stem: Path) -> None:
         table.writerow([*names, "play_ms"])
         for row in rows.tolist():
             table.writerow([*row, row[names.index("presentation_ms")] - film.header.preroll_ms])
+    if told:
+        with stem.with_name(stem.name + ".codec").open("xb") as out:
+            out.write(told)
     whole = int((rows["complete"] == 1).sum())
     size = path.stat().st_size
     click.echo(

@@ -58,6 +58,31 @@ def test_a_stream_is_its_payloads_one_behind_the_other(film):
             assert (rows["complete"] == 1).all()
 
 
+def test_pictures_that_need_the_header_are_not_called_playable(tmp_path):
+    """Parameter sets of H.264 stand in the header alone: with them put before, the stream decodes."""
+    with av.open(str(tmp_path / "a.asf"), "w", format="asf") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 64
+        for k in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * k, dtype=np.uint8), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    assert CliRunner().invoke(main, ["extract", str(tmp_path / "a.asf"), "-o", str(tmp_path)]).exit_code == 0
+    raw, told = tmp_path / "a.stream-1.bin", tmp_path / "a.stream-1.codec"
+    (tmp_path / "a.h264").write_bytes(told.read_bytes() + raw.read_bytes())
+    with av.open(str(tmp_path / "a.h264")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+@pytest.mark.parametrize(
+    ("tag", "told", "suffix"),
+    [(b"H264", b"", ".h264"), (b"H264", b"x", ".bin"), (b"mpg2", b"", ".m2v"), (b"mp4v", b"", ".m4v")],
+)
+def test_a_stream_is_named_by_its_codec(tag, told, suffix):
+    (stream,) = asf.parse_header(build.header(build.file_properties(), build.video(1, tag=tag))).streams
+    assert asf.extension_of(stream, told) == suffix
+
+
 def test_matroska_has_the_same_packets_at_the_same_times(film, tmp_path):
     result = packed(film, tmp_path / "film.mkv")
     before, after = demuxed(film), demuxed(tmp_path / "film.mkv")

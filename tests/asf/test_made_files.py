@@ -46,8 +46,8 @@ def encode_tone(out, sound, seconds):
     for k in range(44100 * seconds // size):
         wave = np.sin(np.arange(k * size, (k + 1) * size) / 16)
         samples = np.stack([wave, wave])
-        if name.startswith("s16"):
-            samples = (samples * 8000).astype(np.int16)
+        if name.startswith("s"):
+            samples = (samples * 8000).astype(np.int16 if name.startswith("s16") else np.int32)
         data = samples.astype(np.float32) if name.startswith("flt") else samples
         if not name.endswith("p"):
             data = data.T.reshape(1, -1)
@@ -90,6 +90,22 @@ def test_objects_are_the_packets_ffmpeg_reads(made):
             if stream.type == "video":
                 assert ours["key"].astype(bool).tolist() == [p.is_keyframe for p in peers]
         assert one.header.title == "Prüfstück"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *({"audio": name} for name in ("pcm_s24le", "pcm_f32le", "adpcm_ms", "libmp3lame", "eac3", "flac")),
+        *({"video": name} for name in ("wmv1", "mpeg4", "flv", "h263p", "ffv1", "mpeg2video", "rawvideo")),
+    ],
+    ids=lambda kind: next(iter(kind.values())),
+)
+def test_codecs_have_the_names_ffmpeg_gives_them(tmp_path, kind):
+    """Also where a WAVEFORMATEXTENSIBLE names them behind the format."""
+    make(tmp_path / "a.asf", **kind, seconds=1)
+    with asf.open(tmp_path / "a.asf") as one, av.open(str(tmp_path / "a.asf")) as container:
+        (theirs,) = container.streams
+        assert [s.codec for s in one.streams] == [theirs.codec_context.codec.canonical_name]
 
 
 def test_they_are_written_again(made):
