@@ -30,6 +30,10 @@ MAX_PACKET_SIZE = 0xFFFF
 """Bytes of a data packet at most: transports carry its length in 16 bits, and a header may lie to make
 a reader allocate much more."""
 
+MAX_PREROLL_MS: Final = (1 << 63) - 1
+"""What a stated preroll counts as at most, so that times less it are numbers of 64 bits; media have some
+seconds, and presentation times have 32 bits."""
+
 REMEMBERED: Final = 16
 """Headers whose parse is remembered."""
 
@@ -103,6 +107,7 @@ class Header:
     """100 ns, preroll included."""
     send_duration: int = 0
     preroll_ms: int = 0
+    """At most `MAX_PREROLL_MS`."""
     flags: int = 0
     min_packet_size: int = 0
     max_packet_size: int = 0
@@ -268,7 +273,7 @@ def _with_file_properties(header: Header) -> Header:
         packet_count=_int(f, "Data Packets Count"),
         play_duration=_int(f, "Play Duration"),
         send_duration=_int(f, "Send Duration"),
-        preroll_ms=_int(f, "Preroll"),
+        preroll_ms=min(_int(f, "Preroll"), MAX_PREROLL_MS),
         flags=_int(f, "Flags"),
         min_packet_size=_int(f, "Minimum Data Packet Size"),
         max_packet_size=_int(f, "Maximum Data Packet Size"),

@@ -163,6 +163,18 @@ def opened(tmp_path, raw):
     return asf.open(path)
 
 
+def test_figures_of_a_file_with_an_absurd_preroll(tmp_path):
+    """A preroll of 64 bits is no reason to fail; the field keeps what it says."""
+    raw = bytearray(asf_file([packet(payload(b"abc"), size=200, padding_kind=1)], audio(1), size=200))
+    at = raw.index(guid_of("File Properties")) + 80
+    raw[at : at + 8] = b"\xff" * 8
+    with opened(tmp_path, bytes(raw)) as one:
+        (figures,) = summary(one)["media_objects"]
+        assert figures["first_ms"] == 1000 + 1 - (1 << 63)
+        properties = next(item for item in one.walk() if item.name == "File Properties")
+        assert properties.fields["Preroll"] == (1 << 64) - 1
+
+
 def test_objects_behind_the_data(tmp_path):
     raw = asf_file(PACKETS, audio(1), size=100, behind=XMP)
     with opened(tmp_path, raw) as one:

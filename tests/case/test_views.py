@@ -46,6 +46,20 @@ def test_commands_of_header_and_stream(tmp_path):
     assert sent["carried_by"] == "c001-s0001"
 
 
+@pytest.mark.parametrize("preroll", [1 << 63, (1 << 64) - 1])
+def test_a_preroll_beyond_all_times_ends_no_analysis(tmp_path, preroll):
+    objects = [build.script_command((8000, "TEXT", "a")), build.marker((0, "b"), (8000, "c"))]
+    body = bytearray(whole.asf_file(PACKETS, build.command_stream(3), *objects, size=whole.SMALL))
+    at = body.index(build.FILE_PROPERTIES) + 80
+    body[at : at + 8] = preroll.to_bytes(8, "little")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    talk = [("c", b"GET /film.wmv HTTP/1.1\r\nHost: a\r\n\r\n"), ("s", head + bytes(body))]
+    write_conversation(tmp_path / "a.pcap", talk, server=("192.0.2.10", 80))
+    case = mmsforensics.analyze([tmp_path / "a.pcap"], out=tmp_path / "case")
+    assert [m["play_ms"] for m in rows(case, "markers")] == [1 - (1 << 63), 8001 - (1 << 63)]
+    assert {m["play_ms"] < 0 for m in rows(case, "script_commands")} == {True}
+
+
 def test_a_link_in_a_stream_and_the_session_it_led_to(tmp_path):
     film = whole.asf_file(PACKETS, build.command_stream(3), size=whole.SMALL)
     talks = [
