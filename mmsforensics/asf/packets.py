@@ -67,6 +67,12 @@ class Reason(IntEnum):
     REPLICATED_DATA = 7
     PACKET_LENGTH = 8
     """A stated Packet Length beyond the packet's end."""
+    PADDING_TWICE = 9
+    """It parses, though only when Packet Length and Padding Length are taken to leave out the same bytes, as
+    GStreamer writes them: what is behind the Packet Length is padding without being counted [ASF 5.2.2]."""
+
+
+TWICE = int(Reason.PADDING_TWICE)
 
 
 @njit(cache=True, nogil=True)
@@ -144,8 +150,13 @@ def parse_head(data, base, size, row):
     if length_kind and length > size:
         row["reason"] = 8
         return
+    row["reason"] = 0
+    stated = padding
     if length_kind and length > 0:
         padding += size - length
+    if padding > size - at and length + stated == size and stated <= size - at:
+        padding = stated
+        row["reason"] = TWICE
     if padding > size - at:
         row["reason"] = 4
         return
@@ -159,8 +170,19 @@ def parse_head(data, base, size, row):
         if row["payloads"] == 0:
             row["reason"] = 5
             return
-    row["reason"] = 0
     row["ok"] = 1
+
+
+@njit(cache=True, nogil=True)
+def _padding_twice(data, base, size, row):
+    """Whether a packet whose payloads did not fit may have its padding counted twice; then it is so read."""
+    flags = data[base + row["flags_at"]]
+    padding = _field(data, base + row["padding_at"], (flags >> 3) & 3)
+    length = _field(data, base + row["length_at"], (flags >> 5) & 3)
+    if not flags & 1 or padding == 0 or length + padding != size or row["padding"] == padding:
+        return False
+    row["padding"], row["reason"], row["ok"] = padding, TWICE, 1
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -289,6 +311,12 @@ def _walk(data, size, heads, payloads, want_payloads):
         parse_head(data, i * size, size, row)
         if row["ok"] and want_payloads:
             after = parse_payloads(data, i * size, size, i, row, payloads, n)
+            if after == UNSOUND:
+                padding, reason = row["padding"], row["reason"]
+                if _padding_twice(data, i * size, size, row):
+                    after = parse_payloads(data, i * size, size, i, row, payloads, n)
+                    if after == UNSOUND:
+                        row["padding"], row["reason"] = padding, reason
             if after == NO_ROOM:
                 return i, n
             if after >= 0:

@@ -27,6 +27,7 @@ REASONS: dict[Reason, tuple[str, str]] = {
     Reason.PAYLOAD: ("5.2.3", "payloads that fit the packet"),
     Reason.REPLICATED_DATA: ("5.2.3.1", "a Replicated Data Length of 0, 1, or 8 and more"),
     Reason.PACKET_LENGTH: ("5.2.2", "a Packet Length of at most the packet size"),
+    Reason.PADDING_TWICE: ("5.2.2", "padding behind the Packet Length not counted in the Padding Length"),
 }
 """What an unsound packet fails to be."""
 
@@ -66,7 +67,7 @@ def _offset(file: AsfFile, packet: int, at: int = 0) -> int:
 
 def _packets(file: AsfFile, batch: PayloadBatch, last_send: int) -> Iterator[Located]:
     heads = batch.packets
-    for k, n in _each(heads["ok"] == 0):
+    for k, n in _each(heads["reason"] != Reason.NONE):
         reason = Reason(int(heads["reason"][k]))
         section, expected = REASONS[reason]
         where = _offset(file, batch.first_packet + k)

@@ -54,6 +54,39 @@ def test_multiple_payloads():
     assert payloads["presentation_ms"].tolist() == [5000, 5000]
 
 
+@pytest.mark.parametrize(("room", "fits_as_written"), [(60, True), (400, False)])
+def test_padding_that_the_packet_length_leaves_out_too(room, fits_as_written):
+    """As GStreamer's muxer writes the last packet of a file; taken by the letter no payload would fit."""
+    body = bytes([2 << 6 | 2]) + b"".join(
+        payload(bytes([k]) * 60, stream=k, replicated=bytes(8), length=2) for k in (1, 2)
+    )
+    size = len(packet(body, multiple=True, packet_kind=2, padding_kind=2)) + room
+    good = packet(body, multiple=True, packet_kind=2, padding_kind=2, size=size)
+    twice = packet(body, multiple=True, packet_kind=2, padding_kind=2, size=size, packet_length=size - room)
+    (sound,), expected = walk(good)
+    (head,), payloads = walk(twice)
+    assert walk_packets(np.frombuffer(twice, dtype=np.uint8), size)["ok"].all()
+    assert (head["ok"], head["reason"], head["padding"]) == (1, Reason.PADDING_TWICE, room)
+    assert (sound["ok"], sound["reason"], sound["padding"]) == (1, Reason.NONE, room)
+    assert (payloads == expected).all()
+    assert len(payloads) == 2
+    wrong = packet(body, multiple=True, packet_kind=2, padding_kind=2, size=size, packet_length=size - room - 1)
+    (head,), payloads = walk(wrong)
+    assert (head["ok"], len(payloads)) == (0, 0)
+    assert head["reason"] == (Reason.PAYLOAD if fits_as_written else Reason.PADDING)
+
+
+def test_padding_that_is_counted_once_stays_so():
+    """A Packet Length with padding before it, both as the specification means them, that agree by chance."""
+    body = bytes([2 << 6 | 1]) + payload(b"abc", replicated=bytes(8), length=2)
+    n = len(packet(body, multiple=True, packet_kind=2, padding_kind=2))
+    one = packet(body, multiple=True, packet_kind=2, padding_kind=2, size=n + 100, packet_length=n + 50)
+    one = one.replace(struct.pack("<HH", n + 50, 100), struct.pack("<HH", n + 50, 50))
+    (head,), payloads = walk(one)
+    assert (head["ok"], head["reason"], head["padding"]) == (1, Reason.NONE, 100)
+    assert data_of(one, payloads[0]) == b"abc"
+
+
 def test_compressed_payload():
     """Each of the small whole objects is a row; times and numbers count up from the first [ASF 5.2.3.3]."""
     heads, payloads = walk(COMPRESSED)
