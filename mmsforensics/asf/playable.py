@@ -380,11 +380,11 @@ def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Surve
         if header.broadcast:
             _note_early(survey, payloads, videos, begin)
         if survey.first_send < 0:
-            _begin_at(survey, heads, payloads, 0)
+            _begin_at(survey, heads, payloads, 0, [])
         if starts and survey.first_key < 0:
             survey.first_key = begin + min(starts)
             if header.broadcast:
-                _begin_at(survey, heads, payloads, min(starts))
+                _begin_at(survey, heads, payloads, min(starts), videos)
         sound = heads[heads["ok"] == 1]
         if len(sound):
             survey.last_send = max(survey.last_send, int(sound["send_time_ms"].max()))
@@ -410,16 +410,34 @@ def _note_early(survey: _Survey, payloads: NDArray[np.void], videos: list[int], 
                 survey.early.setdefault(number, []).append(begin + np.unique(early))
 
 
-def _begin_at(survey: _Survey, heads: NDArray[np.void], payloads: NDArray[np.void], packet: int) -> None:
+def _begin_at(
+    survey: _Survey, heads: NDArray[np.void], payloads: NDArray[np.void], packet: int, videos: list[int]
+) -> None:
     """Note the times with which a medium begins at a packet of the block.
 
-    Streams are interleaved: the earliest of the first payloads counts.
+    Streams are interleaved: the earliest of the first payloads counts. Pictures of `videos` before their first
+    key frame, which may be long before it, are taken out later and do not count; what they were sent earlier
+    does neither.
     """
     sound = np.flatnonzero(heads["ok"][packet:])
     first = np.searchsorted(payloads["packet"], packet)
     if len(sound) and first < len(payloads):
-        survey.first_send = int(heads["send_time_ms"][packet + sound[0]])
-        survey.first_presentation = int(payloads["presentation_ms"][first : first + FIRST_PAYLOADS].min())
+        begins = payloads[first : first + FIRST_PAYLOADS]
+        kept = begins[~_before_keys(begins, videos)]
+        earliest = int(begins["presentation_ms"].min())
+        survey.first_presentation = int(kept["presentation_ms"].min()) if len(kept) else earliest
+        survey.first_send = int(heads["send_time_ms"][packet + sound[0]]) + survey.first_presentation - earliest
+
+
+def _before_keys(payloads: NDArray[np.void], streams: list[int]) -> NDArray[np.bool_]:
+    """Which payloads of streams stand before the stream's first key frame among them."""
+    before = np.zeros(len(payloads), dtype=np.bool_)
+    begins = _begins_key(payloads)
+    for stream in streams:
+        mine = payloads["stream"] == stream
+        key = np.flatnonzero(mine & begins)
+        before |= mine & (np.arange(len(payloads)) < (key[0] if len(key) else len(payloads)))
+    return before
 
 
 def _key_frames(payloads: NDArray[np.void], stream: int) -> NDArray[np.int64]:

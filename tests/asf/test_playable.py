@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import asf_objects as builders
 from peers.asf_file import FILE_PROPERTIES, AsfFile, select_streams, strip_padding
+from peers.asf_whole import asf_file, fragment, packet_of
 from peers.media import demux, make_asf
 
-from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, write_playable
+from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, walk_payloads, write_playable
 from mmsforensics.asf import markers as asf_markers
 from mmsforensics.asf.edits import EDIT, Edit
 
@@ -280,6 +281,22 @@ def test_no_picture_stands_before_the_first_key_frame_wherever_a_live_stream_is_
         assert no_key or not pictures or pictures[0]
         trimmed += any("before a first key frame were left out" in note for note in result.notes)
     assert trimmed
+
+
+def test_a_live_stream_begins_with_what_is_left_of_its_first_packet():
+    """The picture before the first key frame is taken out; that it was seconds before must not be waited for."""
+    size = 400
+    times = [(20_000, 0), (25_000, 0x80), (26_000, 0)]
+    parts = [
+        fragment(bytes([k]) * 50, stream=1, number=k, size=50, time=3000 + ms, key=bool(key))
+        for k, (ms, key) in enumerate(times)
+    ]
+    sent = [packet_of(parts[:2], size, send=20_000), packet_of(parts[2:], size, send=26_000)]
+    header = asf_file(sent, builders.video(1), builders.extension(), size=size)[: -2 * size]
+    result, written = made(as_live(header), sent, size)
+    _, payloads = walk_payloads(np.frombuffer(written[len(header) :][: 2 * size], dtype=np.uint8), size)
+    assert payloads["presentation_ms"].tolist() == [3000, 4000]
+    assert "times were moved 25000 ms back, so that the medium begins at its preroll" in result.notes
 
 
 def test_a_packet_with_nothing_but_early_pictures_is_left_out_and_many_are_left_alone(film, monkeypatch):
