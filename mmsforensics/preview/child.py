@@ -112,14 +112,21 @@ def spent() -> bool:
     return time.process_time() > ENOUGH_SECONDS
 
 
+def moving(av: Any, container: Any) -> list[Any]:
+    """Video streams, without the pictures attached to a medium, which the decoder shows as such."""
+    attached = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & attached]
+
+
 def thumbnails(av: Any, source: io.FileIO, told: dict[str, Any]) -> list[bytes]:
     """Key frames over the whole medium, small, as RGB; some of them where there are many."""
     kept: list[tuple[float, bytes, int, int]] = []
     every = count = 0
     with av.open(source) as container:
-        if not container.streams.video:
+        streams = moving(av, container)
+        if not streams:
             return []
-        stream = container.streams.video[0]
+        stream = streams[0]
         stream.codec_context.skip_frame = "NONKEY"
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
@@ -176,8 +183,7 @@ def clip(av: Any, source: io.FileIO, told: dict[str, Any]) -> list[bytes]:
     out = io.BytesIO()
     with av.open(source) as container, av.open(out, "w", format="webm") as made:
         pairs = {}
-        if container.streams.video:
-            video = container.streams.video[0]
+        for video in moving(av, container)[:1]:
             video.codec_context.thread_count = 1
             shape = _clip_shape(video.codec_context.width, video.codec_context.height)
             target = made.add_stream("libvpx", rate=25, options={"deadline": "realtime", "cpu-used": "8"})

@@ -2,14 +2,19 @@
 
 import json
 import random
+import struct
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import SAMPLES
+from peers import asf_objects as build
+from peers.media import make_asf
 
 import mmsforensics
 from mmsforensics.cli import main
@@ -40,6 +45,30 @@ def test_key_frames_sound_and_clip_of_a_video(case):
     assert red[0] > 200 > green[0] + 100, "the bars of the test pattern"
     assert len(decoded.peaks) / decoded.peak_rate == pytest.approx(8.0, abs=0.2)
     assert np.ptp(decoded.peaks) > 0.05
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_an_attached_picture_is_no_key_frame(tmp_path, video):
+    """A cover stands before the streams of a header, and the decoder takes it for the first video stream."""
+    raw = bytearray(Path(make_asf(tmp_path / "a.wmv", seconds=1, video=video)).read_bytes())
+    row = zlib.compress(b"\0" + b"\xff\0\0" * 1)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)), (b"IDAT", row), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )
+    cover = build.attributes(("WM/Picture", build.picture(3, "image/png", "", png)))
+    size, count = struct.unpack_from("<QI", raw, 16)
+    struct.pack_into("<QI", raw, 16, size + len(cover), count + 1)
+    raw[30:30] = cover
+    (tmp_path / "b.wmv").write_bytes(raw)
+    decoded = decode(tmp_path / "b.wmv")
+    assert decoded.notes == ()
+    assert decoded.key_frames == video
+    assert [picture.shape for _, picture in decoded.thumbnails] == [(240, 320, 3)] * video
+    (tmp_path / "b.webm").write_bytes(decoded.clip)
+    with av.open(str(tmp_path / "b.webm")) as clip:
+        assert len(clip.streams.video) == video
+        assert len(clip.streams.audio) == 1
 
 
 def test_the_clip_is_web_media_of_ten_seconds_at_most(case, tmp_path):
