@@ -3,7 +3,8 @@
 Rules of this file:
 
 * a payload goes on with its stream's open object when object number, presentation time and size are that
-  object's and its offset is not 0; otherwise it begins another one (object numbers wrap);
+  object's and its offset is not 0; otherwise it begins another one (object numbers wrap). One without
+  replicated data states neither time nor size, and goes on where the last payload ended;
 * an object is complete when its payloads follow each other from offset 0 to the stated size. Where no
   payload states a size, whether it is complete is not known;
 * a duration is that of the Sample Duration extension; none is guessed.
@@ -63,12 +64,14 @@ def _assemble(payloads, durations, first_packet, first_payload, objects, states,
         stream = np.int64(payload["stream"])
         row, state = objects[stream], states[stream]
         offset, length = np.int64(payload["object_offset"]), np.int64(payload["length"])
+        if payload["object_size"] or payload["time_at"]:
+            same = (
+                row["presentation_ms"] == payload["presentation_ms"] and row["size"] == payload["object_size"]
+            )
+        else:
+            same = offset == state["next"]
         goes_on = (
-            state["open"]
-            and offset != 0
-            and row["object_number"] == payload["object_number"]
-            and row["presentation_ms"] == payload["presentation_ms"]
-            and row["size"] == payload["object_size"]
+            state["open"] and offset != 0 and row["object_number"] == payload["object_number"] and same
         )
         if not goes_on:
             if state["open"]:

@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers.asf_objects import audio, extension, guid, obj, utf16, video
@@ -102,6 +103,27 @@ def test_an_object_whose_size_nobody_states(tmp_path):
         (row,) = film.media_objects()
         assert (row["size"], row["received"], row["complete"]) == (0, 5, -1)
         assert film.object_bytes(row) == b"abcde"
+
+
+@pytest.mark.parametrize(("first", "size", "complete"), [(struct.pack("<II", 9, 3000), 9, 1), (b"", 0, -1)])
+def test_fragments_without_replicated_data_go_on_in_later_packets(tmp_path, first, size, complete):
+    """They state neither size nor time; ffmpeg reads one object too, where the first fragment states them."""
+    made = [
+        packet(
+            payload(b"abcdefghi"[at : at + 3], number=4, offset=at, replicated=b"" if at else first),
+            size=SIZE,
+            padding_kind=2,
+            send=100 + at,
+        )
+        for at in (0, 3, 6)
+    ]
+    with opened(tmp_path, asf_file(made, size=SIZE)) as film:
+        (row,) = film.media_objects()
+        assert (row["size"], row["received"], row["payloads"], row["complete"]) == (size, 9, 3, complete)
+        assert row["presentation_ms"] == (3000 if size else 100)
+        assert film.object_bytes(row) == b"abcdefghi"
+    with opened(tmp_path, asf_file([made[0], made[2]], size=SIZE)) as film:
+        assert film.media_objects()["received"].tolist() == [3, 3], "one is missing between"
 
 
 def test_objects_of_a_compressed_payload(tmp_path):
