@@ -154,6 +154,7 @@ def find_payloads(
     """
     blob = np.ascontiguousarray(blob)
     room = 1 << 12
+    streams = index.parts["stream"].copy()
     while True:
         out = np.empty(room, dtype=MATCH)
         n = _search(
@@ -161,6 +162,8 @@ def find_payloads(
             index.data,
             index.parts["offset"].copy(),
             index.parts["length"].copy(),
+            streams,
+            _next_of_stream(streams),
             index.anchors,
             index.heads,
             index.following,
@@ -368,12 +371,40 @@ def _behind(blob, b, data, m, offsets, lengths, k, out, n):
 
 
 @njit(cache=True, nogil=True)
-def _search(blob, data, offsets, lengths, anchors, heads, following, seen, marked, out):
+def _next_of_stream(streams):
+    """For each payload the next one of its stream, or -1."""
+    out = np.full(len(streams), -1, dtype=np.int64)
+    last = np.full(256, -1, dtype=np.int64)
+    for k in range(len(streams) - 1, -1, -1):
+        out[k] = last[streams[k]]
+        last[streams[k]] = k
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _goes_on(blob, b, data, offsets, lengths, going):
+    """The payload that a stream goes on with, if all of it stands here, or -1; content may repeat elsewhere."""
+    best = np.int64(-1)
+    for stream in range(len(going)):
+        k = going[stream]
+        if k < 0 or lengths[k] < LEAST or b + lengths[k] > len(blob):
+            continue
+        if (best < 0 or lengths[k] > lengths[best]) and blob[b] == data[offsets[k]]:
+            if _telling(data, offsets[k]) and _same(blob, b, data, offsets[k], lengths[k]):
+                best = k
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    blob, data, offsets, lengths, streams, following_part, anchors, heads, following, seen, marked, out
+):
     """Go through a blob; returns the number of matches, of which as many as there is room are written."""
     mask, bits = len(heads) - 1, len(seen) * 8 - 1
     n = 0
     low = 0  # bytes before it belong to the last match
     expected = np.int64(-1)  # where the medium goes on behind the last match
+    going = np.full(int(streams.max()) + 1 if len(streams) else 0, -1, dtype=np.int64)
     b = 0
     word = np.uint64(0)
     if len(blob) >= 8:
@@ -390,6 +421,9 @@ def _search(blob, data, offsets, lengths, anchors, heads, following, seen, marke
             i = heads[_slot(word, mask)]
         best, best_back, best_ahead = np.int64(-1), 0, 0
         tries = 0
+        on = _goes_on(blob, b, data, offsets, lengths, going) if i >= 0 else np.int64(-1)
+        if on >= 0:
+            best, best_ahead, i = offsets[on], lengths[on], np.int32(-1)
         while i >= 0 and tries < CANDIDATES:
             m = anchors[i]
             tries += 1
@@ -410,6 +444,9 @@ def _search(blob, data, offsets, lengths, anchors, heads, following, seen, marke
                 blob, b + best_ahead, data, best + best_ahead, offsets, lengths, k, out, n
             )
             low = b
+            while k < len(offsets) and offsets[k] < expected:
+                going[streams[k]] = following_part[k]
+                k += 1
             if b + 8 <= len(blob):
                 word = _word(blob, b)
             continue

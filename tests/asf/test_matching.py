@@ -80,6 +80,18 @@ def test_repeated_content_costs_no_more_than_its_size():
     assert sum(n for _, n in found(index_of(payloads), b"".join(payloads))) == 1_500_000
 
 
+def test_content_that_repeats_is_found_where_its_stream_goes_on():
+    """A tone, packed anew beside pictures: each of its equal payloads is that of its place, in order."""
+    payloads = [noise(0, 400) if i % 2 else noise(i + 1, 300) for i in range(400)]
+    packets = [whole.single(i, p, stream=1 + i % 2, number=i) for i, p in enumerate(payloads)]
+    data = np.frombuffer(b"".join(packets), dtype=np.uint8)
+    index = payload_index(data, SIZE, np.arange(len(packets)) * SIZE)
+    blob = np.frombuffer(b"".join(b"other" + p for p in payloads), dtype=np.uint8)
+    matches = find_payloads(index, blob)
+    assert matches["medium_offset"].tolist() == index.parts["offset"].tolist()
+    assert matches["length"].tolist() == index.parts["length"].tolist()
+
+
 pieces = st.lists(
     st.one_of(
         st.tuples(st.just("part"), st.integers(0, 5), st.integers(0, 450), st.integers(40, 500)),
