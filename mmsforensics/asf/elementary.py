@@ -45,7 +45,8 @@ SELF_FRAMED: Final = {
     "MP4V": ".m4v",
     "MP4S": ".m4v",
 }
-"""File name extensions of streams that players read without a container, by format tag or FourCC in capitals."""
+"""File name extensions of streams that players read without a container, by format tag or FourCC
+in capitals."""
 
 
 def codec_data(film: AsfFile, number: int) -> bytes:

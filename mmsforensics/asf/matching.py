@@ -383,15 +383,16 @@ def _next_of_stream(streams):
 
 @njit(cache=True, nogil=True)
 def _goes_on(blob, b, data, offsets, lengths, going):
-    """The payload that a stream goes on with, if all of it stands here, or -1; content may repeat elsewhere."""
+    """The payload that a stream goes on with, if it stands here whole, or -1: content may repeat."""
     best = np.int64(-1)
     for stream in range(len(going)):
         k = going[stream]
         if k < 0 or lengths[k] < LEAST or b + lengths[k] > len(blob):
             continue
-        if (best < 0 or lengths[k] > lengths[best]) and blob[b] == data[offsets[k]]:
-            if _telling(data, offsets[k]) and _same(blob, b, data, offsets[k], lengths[k]):
-                best = k
+        if best >= 0 and lengths[k] <= lengths[best]:
+            continue
+        if _same(blob, b, data, offsets[k], lengths[k]) and _telling(data, offsets[k]):
+            best = k
     return best
 
 

@@ -70,9 +70,7 @@ def _assemble(payloads, durations, first_packet, first_payload, objects, states,
             )
         else:
             same = offset == state["next"]
-        goes_on = (
-            state["open"] and offset != 0 and row["object_number"] == payload["object_number"] and same
-        )
+        goes_on = state["open"] and offset != 0 and row["object_number"] == payload["object_number"] and same
         if not goes_on:
             if state["open"]:
                 _close(row, state)

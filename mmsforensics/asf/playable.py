@@ -415,9 +415,9 @@ def _begin_at(
 ) -> None:
     """Note the times with which a medium begins at a packet of the block.
 
-    Streams are interleaved: the earliest of the first payloads counts. Pictures of `videos` before their first
-    key frame, which may be long before it, are taken out later and do not count; what they were sent earlier
-    does neither.
+    Streams are interleaved: the earliest of the first payloads counts. Pictures of `videos` before their
+    first key frame, which may be long before it, are taken out later and do not count, nor the time by which
+    they were sent earlier.
     """
     sound = np.flatnonzero(heads["ok"][packet:])
     first = np.searchsorted(payloads["packet"], packet)
@@ -426,7 +426,9 @@ def _begin_at(
         kept = begins[~_before_keys(begins, videos)]
         earliest = int(begins["presentation_ms"].min())
         survey.first_presentation = int(kept["presentation_ms"].min()) if len(kept) else earliest
-        survey.first_send = int(heads["send_time_ms"][packet + sound[0]]) + survey.first_presentation - earliest
+        survey.first_send = (
+            int(heads["send_time_ms"][packet + sound[0]]) + survey.first_presentation - earliest
+        )
 
 
 def _before_keys(payloads: NDArray[np.void], streams: list[int]) -> NDArray[np.bool_]:

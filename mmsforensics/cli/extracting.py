@@ -31,7 +31,8 @@ def extract(file: Path, out: Path, numbers: tuple[int, ...], matroska: bool) -> 
     """Write the elementary streams of an ASF, WMA or WMV file, nothing decoded, nothing changed.
 
     Of each stream its bytes, a list of its media objects with times, key frames and offsets, and what the
-    header tells its decoder. With --matroska also one file of sound and pictures, for players that do not take ASF.
+    header tells its decoder. With --matroska also one file of sound and pictures, for players that do not
+    take ASF.
     """
     from mmsforensics.asf import AsfError
     from mmsforensics.asf import open as open_file

@@ -67,7 +67,8 @@ def test_pictures_that_need_the_header_are_not_called_playable(tmp_path):
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * k, dtype=np.uint8), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p")))
         container.mux(stream.encode(None))
-    assert CliRunner().invoke(main, ["extract", str(tmp_path / "a.asf"), "-o", str(tmp_path)]).exit_code == 0
+    done = CliRunner().invoke(main, ["extract", str(tmp_path / "a.asf"), "-o", str(tmp_path)])
+    assert done.exit_code == 0, done.output
     raw, told = tmp_path / "a.stream-1.bin", tmp_path / "a.stream-1.codec"
     (tmp_path / "a.h264").write_bytes(told.read_bytes() + raw.read_bytes())
     with av.open(str(tmp_path / "a.h264")) as container:
@@ -114,7 +115,7 @@ def test_matroska_plays_and_seeks(film, tmp_path, program):
 
 
 def elements(data, at=0, end=None):
-    """(identifier, body) of the elements in a stretch, by the lengths that their first bits say [RFC 8794]."""
+    """(identifier, body) of the elements in a stretch, of lengths that their first bits say [RFC 8794]."""
     end = len(data) if end is None else end
     while at < end:
         width = 9 - data[at].bit_length()
@@ -157,7 +158,7 @@ def cued(data):
 
 @pytest.mark.parametrize("video", [True, False])
 def test_a_cue_is_the_time_of_a_key_block(tmp_path, video):
-    """A player that seeks goes by it: the beginning of the cluster may be a second before [RFC 9559 5.1.5]."""
+    """A player that seeks goes by it: the cluster may begin a second before [RFC 9559 5.1.5]."""
     make_asf(tmp_path / "a.asf", seconds=5, video=video)
     packed(tmp_path / "a.asf", tmp_path / "a.mkv")
     found = list(cued((tmp_path / "a.mkv").read_bytes()))

@@ -70,7 +70,9 @@ def test_padding_that_the_packet_length_leaves_out_too(room, fits_as_written):
     assert (sound["ok"], sound["reason"], sound["padding"]) == (1, Reason.NONE, room)
     assert (payloads == expected).all()
     assert len(payloads) == 2
-    wrong = packet(body, multiple=True, packet_kind=2, padding_kind=2, size=size, packet_length=size - room - 1)
+    wrong = packet(
+        body, multiple=True, packet_kind=2, padding_kind=2, size=size, packet_length=size - room - 1
+    )
     (head,), payloads = walk(wrong)
     assert (head["ok"], len(payloads)) == (0, 0)
     assert head["reason"] == (Reason.PAYLOAD if fits_as_written else Reason.PADDING)

@@ -12,7 +12,14 @@ from peers.asf_file import FILE_PROPERTIES, AsfFile, select_streams, strip_paddi
 from peers.asf_whole import asf_file, fragment, packet_of
 from peers.media import demux, make_asf
 
-from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, walk_payloads, write_playable
+from mmsforensics.asf import (
+    PlayableFacts,
+    needs_playable,
+    parse_header,
+    playable,
+    walk_payloads,
+    write_playable,
+)
 from mmsforensics.asf import markers as asf_markers
 from mmsforensics.asf.edits import EDIT, Edit
 
@@ -284,7 +291,7 @@ def test_no_picture_stands_before_the_first_key_frame_wherever_a_live_stream_is_
 
 
 def test_a_live_stream_begins_with_what_is_left_of_its_first_packet():
-    """The picture before the first key frame is taken out; that it was seconds before must not be waited for."""
+    """The picture before the first key frame is taken out; it is not waited for."""
     size = 400
     times = [(20_000, 0), (25_000, 0x80), (26_000, 0)]
     parts = [
