@@ -37,6 +37,9 @@ THUMBNAILS = 24
 THUMBNAIL_WIDTH = 320
 CLIP_SECONDS = 10
 CLIP_WIDTH = 480
+CLIP_RATE = 48000
+"""Samples a second of its sound."""
+
 PEAK_RATE = 100
 """Peaks a second of the waveform."""
 
@@ -162,7 +165,16 @@ def waveform(av: Any, source: io.FileIO, told: dict[str, Any]) -> list[bytes]:
         stream.codec_context.thread_count = 1
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
         rest, peaks = np.empty(0, dtype=np.float32), 0
+        begun: float | None = None
         for frame in container.decode(stream):
+            moment = float(frame.time or 0.0)
+            begun = moment if begun is None else begun
+            late = round((moment - begun - (peaks + len(rest) / size) / PEAK_RATE) * PEAK_RATE)
+            if (
+                PEAK_RATE // 10 < late <= MAX_PEAKS - peaks
+            ):  # sound that is not there: what follows stays in time
+                parts.append(np.zeros((late, 2), dtype="<f4"))
+                peaks += late
             for piece in resampler.resample(frame):
                 rest = np.concatenate((rest, piece.to_ndarray().reshape(-1)))
             whole = len(rest) // size
@@ -192,12 +204,12 @@ def clip(av: Any, source: io.FileIO, told: dict[str, Any]) -> list[bytes]:
         if container.streams.audio:
             sound = container.streams.audio[0]
             sound.codec_context.thread_count = 1
-            target = made.add_stream("libopus", rate=48000)
+            target = made.add_stream("libopus", rate=CLIP_RATE)
             target.layout = "stereo"
-            pairs[sound.index] = target, av.AudioResampler(format="s16", layout="stereo", rate=48000)
+            pairs[sound.index] = target, av.AudioResampler(format="s16", layout="stereo", rate=CLIP_RATE)
         if not pairs:
             return []
-        _transcode(container, made, pairs)
+        _transcode(av, container, made, pairs)
     told["clip"] = "webm"
     return [out.getvalue()]
 
@@ -209,11 +221,21 @@ def _clip_shape(width: int, height: int) -> tuple[int, int]:
     return max(small // 2 * 2, 2), min(max(round(height * small / width) // 2 * 2, 2), 2048)
 
 
-def _transcode(container: Any, made: Any, pairs: dict[int, Any]) -> None:
+def silence(av: Any, samples: int) -> list[Any]:
+    """As many samples without sound, in the place of sound that is not there: what follows stays in time."""
+    frame = av.AudioFrame(format="s16", layout="stereo", samples=samples)
+    frame.sample_rate = CLIP_RATE
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return [frame]
+
+
+def _transcode(av: Any, container: Any, made: Any, pairs: dict[int, Any]) -> None:
     from fractions import Fraction
 
     begun: float | None = None
     last = dict.fromkeys(pairs, -1)
+    sounded = 0  # samples
     for packet in container.demux([container.streams[i] for i in pairs]):
         target, resampler = pairs[packet.stream.index]
         for frame in packet.decode():
@@ -230,7 +252,10 @@ def _transcode(container: Any, made: Any, pairs: dict[int, Any]) -> None:
                 frame.pts, frame.time_base = at, Fraction(1, 1000)
                 pieces = [frame]
             else:
-                pieces = resampler.resample(frame)
+                late = round((moment - begun) * CLIP_RATE) - sounded
+                pieces = silence(av, late) if late > CLIP_RATE // 10 else []
+                pieces += resampler.resample(frame)
+                sounded += sum(piece.samples for piece in pieces)
             for piece in pieces:
                 if resampler is not None:
                     piece.pts = None

@@ -47,6 +47,29 @@ def test_key_frames_sound_and_clip_of_a_video(case):
     assert np.ptp(decoded.peaks) > 0.05
 
 
+def test_sound_that_is_not_there_brings_nothing_out_of_step(case, tmp_path):
+    """Sound begins two seconds late, and has a hole of two more: silence stands there, and no other sound."""
+    with av.open(str(film(case))) as source, av.open(str(tmp_path / "a.asf"), "w", format="asf") as made:
+        streams = {s.index: made.add_stream_from_template(s) for s in source.streams if s.type != "data"}
+        for packet in source.demux():
+            if packet.size and not (
+                packet.stream.type == "audio" and int(packet.pts * packet.time_base) in (0, 1, 4, 5)
+            ):
+                packet.stream = streams[packet.stream.index]
+                made.mux(packet)
+    decoded = decode(tmp_path / "a.asf")
+    (tmp_path / "a.webm").write_bytes(decoded.clip)
+    wave = [np.abs(decoded.peaks[100 * k + 30 : 100 * k + 70]).max() > 0.02 for k in range(6)]
+    assert wave == [True, True, False, False, True, True], "the waveform begins with the sound"
+    with av.open(str(tmp_path / "a.webm")) as clip:
+        loud = np.zeros(8)
+        for frame in clip.decode(audio=0):
+            second, part = divmod(frame.time, 1)
+            if 0.3 < part < 0.7 and second < len(loud):  # away from the edges
+                loud[int(second)] = max(loud[int(second)], np.abs(frame.to_ndarray()).max())
+    assert (loud > 0.02).tolist() == [False, False, True, True, False, False, True, True]
+
+
 @pytest.mark.parametrize("video", [True, False])
 def test_an_attached_picture_is_no_key_frame(tmp_path, video):
     """A cover stands before the streams of a header, and the decoder takes it for the first video stream."""
