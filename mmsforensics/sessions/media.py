@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
-from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
+from mmsforensics.sessions.counting import BEGUN, NO_RUNS, SPARSE, count_missing
+from mmsforensics.sessions.header_parts import HeaderParts
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered, run, runs
 from mmsforensics.sessions.medium import (
     PROVENANCE,
     MediumBlock,
@@ -28,15 +29,6 @@ from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.push import NOT_COUNTED
 from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
-from mmsforensics.streams import PIECE
-
-ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-
-DATA_OBJECT_HEAD = 50
-"""A streamed header ends with the first 50 bytes of the Data Object [MS-MMSP 2.2.2]."""
-
-MAX_HEADER = 16 << 20
-"""Bytes of a header that are put together; larger ones are hostile."""
 
 REORDER_WINDOW = 120
 """Sequence numbers below it may belong to a session that began with 0 and whose first datagrams come late."""
@@ -53,166 +45,6 @@ LAID_AT_ONCE = 32 << 20
 
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
-
-NO_RUNS = np.empty((0, 4), dtype=np.int64)
-
-BEGUN, SPARSE = 1, 2
-"""Bits: a play begins, the next LocationId may be any; its play leaves out any number of them."""
-
-
-class HeaderParts:
-    """Puts the fragments of an ASF file header together, in whatever order they arrive."""
-
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "origins", "pieces", "source")
-
-    def __init__(self) -> None:
-        self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
-        self._incarnation = -1
-        self._last = -1  # LocationId of the last fragment, once it is known
-        self.data = b""
-        self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
-        self.origins: NDArray[np.void] | None = None
-        """Dtype PROVENANCE, of a header that came as text; else `pieces` tell."""
-        self.done = False
-        self.source = ""  # what else than the stream it came with
-
-    @classmethod
-    def given(cls, header: bytes, source: str) -> HeaderParts:
-        """A header that a document gave, whole."""
-        parts = cls()
-        parts.data, parts.source, parts.done = header, source, True
-        return parts
-
-    @classmethod
-    def of_text(cls, data: bytes, origins: NDArray[np.void]) -> HeaderParts:
-        """A whole header that came as text: in a session description, in a station file."""
-        parts = cls()
-        parts.data, parts.origins, parts.done = data, origins, True
-        return parts
-
-    @property
-    def started(self) -> bool:
-        """Whether any fragment is there."""
-        return bool(self._fragments)
-
-    def add(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
-        """Take one Data packet. Returns False when it can't be a part of the header.
-
-        A fragment is the last when AFFlags has 0x08 [MS-MMSP 3.1.5.12], or when the Header Object's own
-        size is reached. `expected` says that the control messages announced the packet as a fragment;
-        otherwise only a packet that begins with the Header Object begins a header.
-        """
-        payload = payload_of(packet, block)
-        location = int(packet["location"])
-        first = bytes(payload[:16]) == ASF_HEADER_GUID
-        if location == 0 and not first:
-            return False
-        if location > 0 and not (expected or int(packet["incarnation"]) == self._incarnation):
-            return False
-        if location in self._fragments:
-            return True  # sent again
-        if sum(len(f[0]) for f in self._fragments.values()) + len(payload) > MAX_HEADER:
-            return False
-        self._incarnation = int(packet["incarnation"])
-        self._fragments[location] = (payload.copy(), payload_pieces(packet, block))
-        if int(packet["flags"]) & 0x08:
-            self._last = location
-        self._assemble()
-        return True
-
-    def _assemble(self) -> None:
-        parts: list[tuple[NDArray[np.uint8], NDArray[np.void]]] = []
-        size = 0
-        while (fragment := self._fragments.get(len(parts))) is not None:
-            where = fragment[1].copy()
-            where["offset"] += size
-            parts.append((fragment[0], where))
-            size += len(fragment[0])
-        if not parts:
-            return
-        data = b"".join(p[0].tobytes() for p in parts)
-        whole = len(data) >= 24 and len(data) >= int.from_bytes(data[16:24], "little") + DATA_OBJECT_HEAD
-        if whole or len(parts) == self._last + 1:
-            self.data = data
-            self.pieces = np.concatenate([p[1] for p in parts])
-            self.done = True
-
-
-def payload_of(packet: np.void, block: DataPackets) -> NDArray[np.uint8]:
-    """The payload of one Data packet of a block."""
-    start = int(packet["start"])
-    return block.data[start : start + int(packet["size"])]
-
-
-def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
-    """Pieces of one payload, with offsets counted from its start."""
-    start = int(packet["start"]) + block.base
-    end = start + int(packet["size"])
-    pieces = block.pieces
-    part: NDArray[np.void] = pieces[
-        (pieces["offset"] < end) & (pieces["offset"] + pieces["length"].astype("i8") > start)
-    ].copy()
-    lead = np.maximum(start - part["offset"], 0)
-    part["offset"] += lead
-    part["frame_offset"] += lead.astype("u4")
-    part["length"] -= lead.astype("u4")
-    over = np.maximum(part["offset"] + part["length"].astype("i8") - end, 0)
-    part["length"] -= over.astype("u4")
-    part["offset"] -= start
-    return part
-
-
-@njit(cache=True, nogil=True)
-def count_missing(flags, location, state, found):
-    """Count the packets that the 8-bit sequence numbers show to be missing.
-
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN and SPARSE] and
-    is brought up to date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255
-    are missing, the LocationIds tell how often the sequence wrapped, unless a play has begun in between, or
-    leaves out packets by its nature; where one begins, 0xFF may be left out [MS-MMSP 2.2.2]. As many gaps as
-    `found` has rows are written to it, as [index of the packet behind, LocationId before, LocationId behind,
-    packets missing]. Returns the numbers of packets and of gaps.
-    """
-    missing = 0
-    n = 0
-    for i in range(len(flags)):
-        sequence = np.int64(flags[i])
-        here = np.int64(location[i])
-        lost = np.int64(0)
-        if state[0] == -2 and here == sequence:
-            lost = here  # the sequence of a session begins with 0 [MS-MMSP 2.2.2]
-        if state[0] >= 0:
-            step = (sequence - state[0]) % 256
-            if step == 1:
-                state[2] += 1
-            elif step == 0 and here == state[1] + 1:
-                state[3] += 1
-            elif (
-                step != 0 and state[3] == 0 and not (state[4] & BEGUN and state[0] == 0xFE and sequence == 0)
-            ):
-                lost = step - 1
-                ahead = (here - state[1] - 1) & 0xFFFFFFFF
-                while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
-                    lost += 256
-        if lost:
-            if n < len(found):
-                found[n, 0], found[n, 1], found[n, 2], found[n, 3] = i, state[1], here, lost
-            missing += lost
-            n += 1
-        state[0], state[1] = sequence, here
-        state[4] &= ~BEGUN
-    return missing, n
-
-
-def _numbered(index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
-    """A run of missing packets; one beside packets whose numbers are not known has none either."""
-    unknown = UNKNOWN_LOCATION in (before, after)
-    row = run(index=index, before=before, after=after, packets=packets, frame=frame)
-    if unknown:
-        for name in ("before", "after", "first", "last"):
-            row[name] = UNKNOWN
-        row["inferred"] = 1
-    return row
 
 
 class Medium:
@@ -548,7 +380,7 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            rows = _numbered(self.packets, last, location, hurt, frame)
+            rows = numbered(self.packets, last, location, hurt, frame)
             rows["inferred"] |= not self.numbered
             self._uncounted.add(rows)
         self.hurt += hurt
@@ -752,7 +584,7 @@ class Medium:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
         if self.hurt_since:
-            yield _numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
+            yield numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
         if unseen:
             last += self.hurt_since
             rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)

@@ -39,7 +39,7 @@ from mmsforensics.protocols.sdp import Sdp, parse_sdp
 from mmsforensics.protocols.wmsp import WmspDecoder
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.documents import Document, DocumentBody
-from mmsforensics.sessions.media import HeaderParts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.medium import decoded_origins
 from mmsforensics.sessions.rtp_media import Payloads, RtpMedia
 from mmsforensics.sessions.rtsp_headers import (

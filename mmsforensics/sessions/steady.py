@@ -27,7 +27,9 @@ from mmsforensics.asf import packets as asf_packets
 from mmsforensics.evidence.compiled import fingerprint
 from mmsforensics.protocols import messages, mms
 from mmsforensics.protocols.cut import DATA_HEADER
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
+from mmsforensics.sessions import counting
 from mmsforensics.sessions import media as session_media
 from mmsforensics.sessions import medium as session_medium
 from mmsforensics.sessions.connection import Connection
@@ -53,7 +55,7 @@ COUNTS = np.dtype(
 """What the compiled pass has taken."""
 
 ASF_PACKET = asf_packets.ASF_PACKET
-ASF_GUID: Final = np.frombuffer(session_media.ASF_HEADER_GUID, dtype=np.uint8)
+ASF_GUID: Final = np.frombuffer(ASF_HEADER_GUID, dtype=np.uint8)
 LAID_AT_ONCE: Final = session_media.LAID_AT_ONCE
 RECORD: Final = mms.RECORD
 UNUSUAL_FLAGS: Final = 1 | 2 | 4  # FIN, SYN, RST
@@ -66,7 +68,7 @@ checksums, observe = watch.checksums, watch.observe
 walk, find_noise, read_headers = mms.walk, mms.find_noise, mms.read_headers
 span_pieces = runs.span_pieces
 pad, lay_origins = session_medium.pad, session_medium.lay_origins
-count_missing = session_media.count_missing
+count_missing = counting.count_missing
 parse_head = asf_packets.parse_head
 
 
@@ -259,7 +261,9 @@ def _entry(sources: int) -> Callable[..., Any]:
     return take
 
 
-_take = _entry(fingerprint((asf_packets, messages, mms, runs, session_media, session_medium, watch)))
+_take = _entry(
+    fingerprint((asf_packets, counting, messages, mms, runs, session_media, session_medium, watch))
+)
 
 
 class Steady:

@@ -19,9 +19,11 @@ from mmsforensics.protocols import (
     Overlap,
     StreamEnd,
 )
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION, At, Direction
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
+from mmsforensics.sessions.header_parts import HeaderParts
+from mmsforensics.sessions.media import Medium
 from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
