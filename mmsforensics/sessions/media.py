@@ -11,6 +11,7 @@ from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
 from mmsforensics.sessions.counting import BEGUN, NO_RUNS, SPARSE, count_missing
+from mmsforensics.sessions.datagram_order import DatagramOrder, Ordered
 from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered, run, runs
 from mmsforensics.sessions.medium import (
@@ -27,18 +28,7 @@ from mmsforensics.sessions.medium import (
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.push import NOT_COUNTED
-from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
-
-REORDER_WINDOW = 120
-"""Sequence numbers below it may belong to a session that began with 0 and whose first datagrams come late."""
-
-RESEND_WINDOW = 4096
-"""Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
-
-SETTLING = 128
-"""Datagrams behind a new play whose sequence numbers are taken for the nearest ones: packets of the play
-before may come among them, and LocationIds jump."""
 
 LAID_AT_ONCE = 32 << 20
 """Bytes of packets, padded, that are laid into the file at once."""
@@ -57,26 +47,19 @@ class Medium:
         "_datagrams",
         "_file_size",
         "_first_location",
-        "_first_sequence",
         "_hole_frame",
         "_holes",
         "_incarnation",
         "_inexact",
-        "_last",
         "_lost_end",
-        "_next_sequence",
         "_open_hole",
         "_recorder",
         "_restored",
         "_salvaged",
         "_salvaged_count",
         "_session",
-        "_settling",
-        "_skipped",
-        "_sparse",
         "_start_unknown",
         "_uncounted",
-        "_waiting",
         "_writer",
         "bytes",
         "carrier_counts",
@@ -86,15 +69,14 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
-        "late",
         "late_header",
         "missing",
         "name",
         "numbered",
+        "order",
         "packet_size",
         "packets",
         "rejected",
-        "resends",
         "source",
         "unsound",
     )
@@ -128,17 +110,8 @@ class Medium:
         self._file_size = 0
         self._writer: MediumWriter | None = None
         self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
-        self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
-        self._next_sequence = first_sequence  # of datagrams; -1 as long as it is not known
-        self._first_sequence = first_sequence
-        self.late = 0
-        """Datagrams of the medium before: they came too late for it, and are in no file."""
-        self._skipped: set[int] = set()  # numbers that the server left out
-        self._settling = 0
-        self._sparse = False
+        self.order = DatagramOrder(first_sequence)
         self._incarnation = -1
-        self.resends = Resends(whole=first_sequence >= 0)
-        self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
         self._counted = LossMap()  # what is missing by the sequence numbers
         self._uncounted = LossMap()  # and by the holes
         self._hole_frame = 0
@@ -158,23 +131,14 @@ class Medium:
         self.carrier_counts = False
         """Whether the transport numbers what carries the packets (RTP); then `lost` tells what is missing."""
 
-    @property
-    def next_sequence(self) -> int:
-        """Number of the datagram expected behind the last one seen, -1 when nothing is known of it."""
-        return max(self._last[0] + 1, self._next_sequence)
-
     def begin_play(self, *, sparse: bool) -> None:
         """Take note that a play begins: LocationIds may jump, and in a `sparse` one go on jumping."""
-        self._sparse = sparse
-        self._settling = SETTLING
+        self.order.begin_play(sparse=sparse)
         self._counting[4] = BEGUN | SPARSE if sparse else BEGUN
 
     def asked_again(self, numbers: tuple[int, ...]) -> tuple[int, int]:
         """Take note that the client asks for packets again: so many had been captured, and so many not."""
-        return self.resends.asked(numbers, self._last[0], self._seen)
-
-    def _seen(self, sequence: int) -> bool:
-        return sequence < self._next_sequence or sequence in self._waiting
+        return self.order.asked(numbers)
 
     @property
     def bare(self) -> bool:
@@ -290,7 +254,7 @@ class Medium:
     @property
     def steady(self) -> bool:
         """Whether the file is open and nothing is missing before the next packet."""
-        waits = self._open_hole or self.hurt_since or self._datagrams or self._waiting
+        waits = self._open_hole or self.hurt_since or self._datagrams
         return self._writer is not None and not self.bare and not waits and int(self._counting[0]) >= 0
 
     @property
@@ -326,7 +290,16 @@ class Medium:
             return
         if self._counting[0] == -1:
             self._counting[0] = -2  # datagrams that are lost before the first one leave no hole
-        self._reorder(block)
+        self._datagrams = True
+        self._settled(self.order.add(block))
+
+    def _settled(self, ordered: Iterator[Ordered]) -> None:
+        """Append datagrams that are in order."""
+        for packets, block in ordered:
+            if block is None:
+                self._counting[4] |= BEGUN
+            else:
+                self._append(packets, block)
 
     def _append(self, packets: NDArray[np.void], block: DataPackets) -> None:
         fitting = packets["size"] <= self.packet_size
@@ -427,99 +400,6 @@ class Medium:
             )
         )
 
-    def _reorder(self, block: DataPackets) -> None:
-        """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
-        packets = block.packets
-        flags = packets["flags"].astype(np.int64)
-        self._datagrams = True
-        if self._next_sequence < 0:
-            # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
-            self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
-            self.resends.whole = self._next_sequence == 0
-            if self._next_sequence == 0:
-                self._begins_with_loss()
-        in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
-        steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
-        quiet = not self._waiting and not self._skipped and not self.resends.pending
-        if quiet and in_step.all() and steady and packets["location"][0] > self._last[1]:
-            self._next_sequence += len(packets)
-            self._settling = max(self._settling - len(packets), 0)
-            self._remember(packets[-1], self._next_sequence - 1)
-            self._append(packets, block)
-            return
-        for packet in packets:
-            sequence = self._sequence(packet)
-            self._settling = max(self._settling - 1, 0)
-            self.resends.came(sequence)
-            if sequence >= self._next_sequence:
-                self._waiting.setdefault(sequence, (packet, block))
-            self.late += sequence < self._first_sequence
-            if sequence > self._last[0]:
-                self._remember(packet, sequence)
-            self._flush_ready()
-            if len(self._waiting) > RESEND_WINDOW:
-                self._next_sequence = min(self._waiting)
-                self._flush_ready()
-
-    def _remember(self, packet: np.void, sequence: int) -> None:
-        self._last = (sequence, int(packet["location"]), int(packet["incarnation"]))
-
-    def _sequence(self, packet: np.void) -> int:
-        """The whole sequence number of which AFFlags are the low 8 bits.
-
-        Between packets of one play the LocationId tells how often it has wrapped: it grows by one a packet at
-        least, and by more only where the server left packets out.
-        """
-        flags = int(packet["flags"])
-        last, location, incarnation = self._last
-        begins = last < 0 or int(packet["incarnation"]) != incarnation or self._settling > 0
-        if begins or self._sparse:
-            expected = self.next_sequence
-            if begins and last >= 0 and expected % 256 == 0xFF and flags == 0:
-                self._skipped.add(expected)  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
-                return expected + 1
-            return expected + (flags - expected + 128) % 256 - 128
-        ahead = int(packet["location"]) - location
-        predicted = last + ahead
-        if ahead > 0:
-            return max(predicted - (predicted - flags) % 256, last + (flags - last) % 256)
-        return predicted + (flags - predicted) % 256
-
-    def _flush_ready(self) -> None:
-        ready: list[tuple[np.void, DataPackets]] = []
-        while self._next_sequence in self._waiting or self._next_sequence in self._skipped:
-            if self._next_sequence in self._waiting:
-                ready.append(self._waiting.pop(self._next_sequence))
-            else:
-                self._write(ready)
-                ready = []
-                self._skip(self._next_sequence)
-            self._next_sequence += 1
-        self._write(ready)
-
-    def _skip(self, sequence: int) -> None:
-        """Pass over a number that the server left out."""
-        self._skipped.discard(sequence)
-        self._counting[4] |= BEGUN
-
-    def _flush_rest(self) -> None:
-        """Write what waits for packets that will not come any more."""
-        for after in sorted(self._waiting):
-            if after not in self._waiting:  # written with the one before
-                continue
-            for sequence in [s for s in self._skipped if s < after]:
-                self._skip(sequence)
-            self._next_sequence = after
-            self._flush_ready()
-
-    def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
-        first = 0
-        for i in range(1, len(ready) + 1):
-            if i == len(ready) or ready[i][1] is not ready[first][1]:
-                packets = np.array([packet for packet, _ in ready[first:i]], dtype=DATA_PACKET)
-                self._append(packets, ready[first][1])
-                first = i
-
     @property
     def _unseen(self) -> int:
         """Packets that a finite content's header declares behind the last one known of.
@@ -542,8 +422,7 @@ class Medium:
         endings : tuple of Reason
             How the sending ended.
         """
-        self.resends.settle(self._seen)
-        self._flush_rest()
+        self._settled(self.order.rest())
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
@@ -607,8 +486,9 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
-        if self.resends.packets:
-            yield Reason("asked again", self.resends.told(), self.resends.packets)
+        if self.order.resends.packets:
+            resends = self.order.resends
+            yield Reason("asked again", resends.told(), resends.packets)
         if self._restored:
             text = (
                 f"{self._restored} packets that were not seen are computed from parity: in the playable file"

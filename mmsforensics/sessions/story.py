@@ -366,7 +366,7 @@ class Story:
         """Take datagrams of the content before, which came too late for it."""
         self.received += len(block.packets)
         if self.medium is not None:
-            self.medium.late += len(block.packets)
+            self.medium.order.late += len(block.packets)
 
     def laid(self, packets: NDArray[np.void]) -> None:
         """Take note of media packets over TCP, of dtype MEDIA_PACKET, that the medium has already."""
@@ -423,8 +423,8 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended, endings=(ending,))
-        self._next_sequence = medium.next_sequence
-        self.packets_resent += medium.resends.copies
+        self._next_sequence = medium.order.next_sequence
+        self.packets_resent += medium.order.resends.copies
         if medium.packets:
             self._played.add(medium.header_bytes)
         elif not medium.bare:
@@ -434,8 +434,8 @@ class Story:
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
-        if medium.late and self._last_packet is not None:
-            self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
+        if medium.order.late and self._last_packet is not None:
+            self.tell("LatePackets", self._last_packet[0], {"packets": medium.order.late})
         if self._last_packet is not None:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": numbered(location), "packets": medium.packets})
