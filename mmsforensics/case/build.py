@@ -20,7 +20,8 @@ from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
-from mmsforensics.case.media_files import MediaPlace, MediaRows
+from mmsforensics.case.media_place import MediaPlace
+from mmsforensics.case.media_rows import MediaRows
 from mmsforensics.case.merging import Copies, merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.server_logs import write_server_logs

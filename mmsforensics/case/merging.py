@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics.arrays import array_of, repeated
 from mmsforensics.asf import EDIT, Header, parse_header, restore_padding
-from mmsforensics.case.media_files import SPOOL_ROWS, Joined, Kept, MediaPlace, MediumFile, Spool
+from mmsforensics.case.media_files import Joined, Kept, MediumFile
+from mmsforensics.case.media_place import MediaPlace
 from mmsforensics.case.playable import composed
+from mmsforensics.case.spool import SPOOL_ROWS, Spool
 from mmsforensics.case.store import TableStore
 from mmsforensics.sessions import MEDIA_PACKET, MediumBlock, MediumSummary
 from mmsforensics.sessions.merging import (

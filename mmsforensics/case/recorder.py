@@ -15,7 +15,8 @@ from mmsforensics.analytics.log_matching import SessionFacts
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.delivery import Delivery
-from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
+from mmsforensics.case.media_files import MediumFile
+from mmsforensics.case.media_place import MediaPlace, MediumNames
 from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable

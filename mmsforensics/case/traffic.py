@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.analytics.arrays import array_of
-from mmsforensics.case.media_files import MediaPlace, Spool
+from mmsforensics.case.media_place import MediaPlace
+from mmsforensics.case.spool import Spool
 from mmsforensics.streams import ANOMALY, Conflict, Flow, FlowSummary, Kind, SideSummary
 from mmsforensics.streams.flow_watch import DETAILS, SEVERITY
 from mmsforensics.streams.flows import Endpoint
