@@ -14,10 +14,10 @@ from mmsforensics.analytics import community_id
 from mmsforensics.analytics.log_matching import SessionFacts
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.client_logs import ClientLogs
+from mmsforensics.case.copies import Copies
 from mmsforensics.case.delivery import Delivery
 from mmsforensics.case.media_files import MediumFile
 from mmsforensics.case.media_place import MediaPlace, MediumNames
-from mmsforensics.case.merging import Copies
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable
 from mmsforensics.case.surroundings import Surroundings
