@@ -13,7 +13,7 @@ from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
 from mmsforensics.sessions.counting import BEGUN, NO_RUNS, SPARSE, count_missing
 from mmsforensics.sessions.datagram_order import DatagramOrder, Ordered
 from mmsforensics.sessions.header_parts import HeaderParts
-from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered, run, runs
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered_run, run, runs
 from mmsforensics.sessions.medium import (
     PROVENANCE,
     MediumBlock,
@@ -353,7 +353,7 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            rows = numbered(self.packets, last, location, hurt, frame)
+            rows = numbered_run(self.packets, last, location, hurt, frame)
             rows["inferred"] |= not self.numbered
             self._uncounted.add(rows)
         self.hurt += hurt
@@ -463,7 +463,7 @@ class Medium:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
         if self.hurt_since:
-            yield numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
+            yield numbered_run(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
         if unseen:
             last += self.hurt_since
             rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -31,7 +30,7 @@ from mmsforensics.sessions.push import ENDINGS, PushedNumbers
 from mmsforensics.sessions.redirections import script_kind, told_to_go
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wmsp_telling import Selection
-from mmsforensics.sessions.wording import summarise
+from mmsforensics.sessions.wording import plain, summarise
 from mmsforensics.streams.flows import Endpoint
 
 UDP = 17
@@ -43,19 +42,6 @@ MOST_COMMANDS = 4096
 def numbered(location: int) -> int | None:
     """The number of a media packet, where its protocol gives one."""
     return None if location == UNKNOWN_LOCATION else location
-
-
-def plain(value: object) -> object:
-    """A field's value as JSON can hold it: bytes in hex, numbers beyond JSON as text."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float) and (not math.isfinite(value) or abs(value) > 1e300):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value
 
 
 class Story:
