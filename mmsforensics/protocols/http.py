@@ -163,8 +163,7 @@ class HttpDecoder:
 
     def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
         """Take note of bytes that were sent twice, differently."""
-        at = At(direction=direction, offset=item.offset, frame=item.frame, ts=item.ts)
-        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+        yield Overlap.of(item, direction)
 
     def gap(self, direction: Direction, gap: Gap) -> Iterator[Message]:
         """Take note of a hole; decoding goes on behind it."""
