@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import dpkt
 
 from mmsforensics.packets import links
 from mmsforensics.packets.slow_cursor import Cursor, MalformedError, Onward
 from mmsforensics.packets.table import Status
-
-EXTENSIONS: Final = (
-    links.IPPROTO_HOPOPTS,
-    links.IPPROTO_ROUTING,
-    links.IPPROTO_FRAGMENT,
-    links.IPPROTO_AH,
-    links.IPPROTO_DSTOPTS,
-)
 
 
 class _Ip6Header(dpkt.dpkt.Packet):  # type: ignore[misc]
@@ -83,7 +75,7 @@ def ipv6(cursor: Cursor) -> Any:  # noqa: ANN401
 def extension(cursor: Cursor) -> Any:  # noqa: ANN401
     """Go through one IPv6 extension header, or on to the transport."""
     kind = cursor.fields["proto"]
-    if kind not in EXTENSIONS:
+    if kind not in links.IPV6_EXTENSIONS:
         return Onward.TRANSPORT
     header = dpkt.ip6.EXT_HDRS_CLS[kind](cursor.rest)
     if header.length > len(cursor.rest):
