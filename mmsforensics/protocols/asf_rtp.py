@@ -13,13 +13,15 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.evidence.compiled import fingerprint
+from mmsforensics.protocols import rtp
 from mmsforensics.protocols.messages import (
     DATA_PACKET,
     UNKNOWN_LOCATION,
@@ -85,7 +87,7 @@ class RtpLoss:
 AsfItem = DataPackets | CutPacket | RtpLoss
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _header_size(data, at, end):
     """Bytes of the payload format header at `at`, 0 where none can be."""
     if at + 4 > end or data[at] & 0x07:
@@ -97,14 +99,14 @@ def _header_size(data, at, end):
     return size if at + size <= end else np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _follows(data, at, end):
     """Whether another complete ASF packet with its header stands at `at`."""
     head = _header_size(data, at, end)
     return head > 0 and data[at] & 0x40 != 0 and begins_asf_packet(data, at + head, end)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _complete_size(data, begin, at, end, length, cut):
     """Bytes of the complete ASF packet at `at`, whose header at `begin` says `length`."""
     left = end - at
@@ -120,7 +122,7 @@ def _complete_size(data, begin, at, end, length, cut):
     return length
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _units(rows, lost, data, out):
     """Read the payload format headers. Returns the number of units, and of packets passed over as unsound."""
     n, unsound = 0, 0
@@ -161,6 +163,20 @@ def _units(rows, lost, data, out):
             n += 1
             at = inner + size
     return n, unsound
+
+
+def _entry(sources: int) -> Callable[..., tuple[int, int]]:
+    """Build the entry; `sources` becomes part of its cache key by being closed over."""
+
+    @njit(cache=True, nogil=True)
+    def units_of(rows, lost, data, out):
+        _ = sources
+        return _units(rows, lost, data, out)
+
+    return units_of
+
+
+_units_of = _entry(fingerprint((rtp,)))
 
 
 @njit(cache=True, nogil=True)
@@ -283,7 +299,7 @@ class AsfAssembler:
         rows = packets.rows
         units = np.empty(2 * len(rows) + 16, dtype=UNIT)
         while True:
-            count, unsound = _units(rows, packets.lost, packets.data, units)
+            count, unsound = _units_of(rows, packets.lost, packets.data, units)
             if count < len(units):
                 break
             units = np.empty(2 * len(units), dtype=UNIT)
