@@ -1,4 +1,4 @@
-"""One medium of a session: its header put together, its packets counted and laid into the file."""
+"""One medium of a session: its packets counted and laid into the file, and how whole it is."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
-from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
 from mmsforensics.sessions.counting import BEGUN, NO_RUNS, SPARSE, count_missing
 from mmsforensics.sessions.datagram_order import DatagramOrder, Ordered
 from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered_run, run, runs
 from mmsforensics.sessions.medium import (
-    PROVENANCE,
     MediumBlock,
-    Origin,
     bare_block,
-    media_rows,
-    origins,
+    header_block,
     packet_block,
     restored_block,
     salvaged_block,
@@ -370,16 +367,8 @@ class Medium:
     def _begin(self, kind: MediumKind) -> MediumWriter:
         writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind, self.source)
         if not self.bare:
-            data = np.frombuffer(self.header_bytes, dtype=np.uint8)
-            starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = self.header_origins
-            if provenance is None and len(starts):
-                size = np.array([len(data)], dtype=np.int64)
-                provenance = origins(starts, size, len(data), 0, self.header_pieces)
-            elif provenance is None:
-                provenance = np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
-            writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
-            self._file_size = len(data)
+            writer.write(header_block(self.header_bytes, self.header_pieces, self.header_origins))
+            self._file_size = len(self.header_bytes)
         return writer
 
     def keep_header(self) -> None:
