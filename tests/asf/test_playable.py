@@ -17,6 +17,7 @@ from mmsforensics.asf import (
     needs_playable,
     parse_header,
     playable,
+    survey,
     walk_payloads,
     write_playable,
 )
@@ -131,11 +132,11 @@ def test_a_live_stream_joined_midway(film, tmp_path):
 def test_a_medium_too_large_to_be_kept_is_read_twice(kept, film, monkeypatch):
     """Of whichever beginning both passes are made in one reading, the result is the same."""
     sent = [strip_padding(one, "zero-field") for one in film.packets]
-    monkeypatch.setattr(playable, "BLOCK", 3 * film.packet_size)
+    monkeypatch.setattr(survey, "BLOCK", 3 * film.packet_size)
     for header in (film.header, as_live(film.header)):
         expected, as_expected = made(header, sent, film.packet_size)
         with monkeypatch.context() as patch:
-            patch.setattr(playable, "KEPT", kept)
+            patch.setattr(survey, "KEPT", kept)
             result, written = made(header, sent, film.packet_size)
         assert written == as_expected
         assert result == expected
