@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf.file import AsfFile
 from mmsforensics.asf.header import StreamInfo
+from mmsforensics.asf.layout import bytes_of
 
 STREAM_OBJECT = np.dtype(
     [
@@ -54,8 +55,7 @@ def codec_data(film: AsfFile, number: int) -> bytes:
     for item in film.walk():
         flags, values = item.fields.get("Flags"), item.fields.get("Type-Specific Fields")
         if item.name == "Stream Properties" and isinstance(flags, int) and flags & 0x7F == number:
-            data = values.get("Codec Specific Data") if isinstance(values, Mapping) else None
-            return data if isinstance(data, bytes) else b""
+            return bytes_of(values, "Codec Specific Data") if isinstance(values, Mapping) else b""
     return b""
 
 
