@@ -1,6 +1,7 @@
 """The commands. Heavy modules are imported inside them, so that ``--help`` answers at once.
 
-Exit codes: 0 done; 1 done, but some evidence could not be read whole, or a check failed; 2 usage.
+Exit codes: 0 done; 1 done, but some evidence could not be read whole, a check failed or nothing of a file was
+found; 2 usage, or a place that can't be written; 128 and the number of a signal that ended it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmsforensics.cli.logs import credentials, logs
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
-from mmsforensics.cli.usage import counted, fail, say
+from mmsforensics.cli.usage import counted, fail, orderly_end, reason, say
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
@@ -69,7 +70,12 @@ SECTIONS = {
 
 
 class Sections(click.Group):
-    """A group whose help tells the commands by what they are for."""
+    """A group whose help tells the commands by what they are for, and whose commands end in order."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        with orderly_end():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands of each section, with the whole first sentence of their help."""
@@ -134,7 +140,7 @@ def analyze(
                 compiling=None if quiet else tell_of_compiling,
             )
     except (CaseError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     for problem in case.problems:
         say(f"warning: {problem}", err=True)
     if not quiet:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, reason
 
 
 @click.command()
@@ -43,7 +43,7 @@ def preview(case: Path, out: Path, media_ids: tuple[str, ...]) -> None:
     except KeyError as error:
         fail(f"{case}: no medium {error.args[0]}; see: mmsforensics media {case}")
     except (CaseError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     for medium in found:
         click.echo(f"{medium.media_id}: {', '.join(medium.made) or 'nothing made'}")
         for note in medium.notes:
