@@ -24,7 +24,7 @@ from mmsforensics.evidence.sources import STDIN, is_evidence, sources
 
 
 def analyze(
-    evidence: Iterable[str | os.PathLike[str]],
+    evidence: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     overlap: str = "first",
@@ -37,7 +37,7 @@ def analyze(
 
     Parameters
     ----------
-    evidence : iterable of paths
+    evidence : iterable of paths, or one path
         Capture files, compressed or not; archives (zip, tar) and folders, whose captures are taken in order
         of name, what else lies in them being passed over; pipes, ``-`` for standard input. What is a capture
         its first bytes tell, or in a folder or an archive its name. Captures are read in the order of their
@@ -64,10 +64,10 @@ def analyze(
     Raises
     ------
     CaseError
-        A path is missing, there is no evidence, or `out` is something else than a case. Nothing has been
-        written then.
+        A path is missing, there is no evidence, there is no such policy, or `out` is something else than a
+        case. Nothing has been written then.
     """
-    names = evidence_names(evidence)
+    names = evidence_names([evidence] if isinstance(evidence, str | os.PathLike) else evidence)
     target = Path(out)
     if target.exists() and not is_case(target):
         raise CaseError(f"{target}: exists and is no case folder; nothing was written")
@@ -110,6 +110,8 @@ def evidence_names(evidence: Iterable[str | os.PathLike[str]]) -> list[str]:
     names: list[str] = []
     for given in evidence:
         path = Path(given)
+        if not os.fspath(given):
+            raise CaseError("an empty path was given as evidence")
         if os.fspath(given) != STDIN and path.is_dir():
             names += [str(p) for p in sorted(path.iterdir()) if is_evidence(p)]
         else:

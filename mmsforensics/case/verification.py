@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsforensics.case.custody import append_entry, check_chain, last_entry
+from mmsforensics.case.errors import CaseError
 from mmsforensics.case.evidence_frames import EvidenceFrames, find_evidence
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case
+from mmsforensics.case.store import encodable
 from mmsforensics.evidence import hash_file
 from mmsforensics.evidence.sources import sources
 
@@ -60,7 +62,7 @@ def _rebuilt(case: Case, folder: Path | None) -> Iterator[Check]:
         with EvidenceFrames(case, folder) as frames:
             for found in rebuild(case, frames):
                 yield Check(found.path, "rebuilt", ok=found.ok, message=found.message)
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+    except (CaseError, OSError, ValueError, KeyError) as error:  # pyarrow's are ValueErrors and OSErrors
         yield Check("tables", "rebuilt", ok=False, message=f"cannot be read: {error}")
 
 
@@ -95,7 +97,7 @@ def _archive_members(archive: Path | None, members: list[dict[str, object]]) -> 
             yield Check(str(member["path"]), "evidence", ok=False, message="not found")
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = {s.name.partition("!")[2]: s.file for s in sources(archive, Path(folder))}
+        found = {encodable(s.name).partition("!")[2]: s.file for s in sources(archive, Path(folder))}
         for member in members:
             name = str(member["path"])
             file = found.get(name.partition("!")[2])

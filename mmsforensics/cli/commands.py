@@ -103,7 +103,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("evidence", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("evidence", nargs=-1, required=True, type=click.Path())
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The case folder to make.")
 @click.option(
     "--overlap",
@@ -116,7 +116,7 @@ def main() -> None:
 @click.option("--show-secrets", is_flag=True, help="Tell passwords sent in clear; else they are masked.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def analyze(
-    evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
+    evidence: tuple[str, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
 ) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
@@ -149,8 +149,8 @@ def analyze(
 
 
 @main.command()
-@click.argument("what", nargs=-1, required=True, type=click.Path(path_type=Path))
-def info(what: tuple[Path, ...]) -> None:
+@click.argument("what", nargs=-1, required=True, type=click.Path())
+def info(what: tuple[str, ...]) -> None:
     """Say what a case holds and rests on, or describe captures without making a case.
 
     WHAT is a case folder, or capture files, archives or folders of them, or - for standard input.
@@ -161,8 +161,8 @@ def info(what: tuple[Path, ...]) -> None:
 
     sound = []
     for path in what:
-        if is_case(path):
-            sound.append(_info_case(path))
+        if path and is_case(Path(path)):
+            sound.append(_info_case(Path(path)))
             continue
         try:
             names = evidence_names([path])
@@ -228,6 +228,7 @@ def _ns(ts: int | None) -> str:
 
 def _info_case(path: Path) -> bool:
     from mmsforensics.analytics import TABLES
+    from mmsforensics.case import CaseError
 
     case = opened(path)
     captures = rows_of(case, "captures")
@@ -241,9 +242,13 @@ def _info_case(path: Path) -> bool:
         for note in cast("list[str]", capture["notes"]):
             say(f"note: {capture['capture_id']}: {note}")
     click.echo()
-    counts: list[Row] = [
-        {"table": t.name, "rows": case.arrow(t.name).count_rows(), "holds": t.doc} for t in TABLES.values()
-    ]
+    try:
+        counts: list[Row] = [
+            {"table": t.name, "rows": case.arrow(t.name).count_rows(), "holds": t.doc}
+            for t in TABLES.values()
+        ]
+    except CaseError as error:
+        fail(str(error))
     print_rows("Tables", [same("table"), same("rows"), same("holds")], counts)
     return True
 

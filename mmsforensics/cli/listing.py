@@ -48,9 +48,15 @@ def rows_of(case: Case, table: str, *, session: str | None = None, filled: str |
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    data = case.table(table)
+    from mmsforensics.case import CaseError
+
+    try:
+        data = case.table(table)
+        sessions = case.table("sessions").column("session_id").to_pylist() if session is not None else []
+    except CaseError as error:
+        fail(str(error))
     if session is not None:
-        if session not in case.table("sessions").column("session_id").to_pylist():
+        if session not in sessions:
             fail(f"{case.path}: no session {session}; see: mmsforensics sessions {case.path}")
         data = data.filter(pc.equal(data.column("session_id"), session))
     if filled is not None:
