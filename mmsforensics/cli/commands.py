@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DONE, INCOMPLETE = 0, 1
 
+UNKNOWN_URL = "(what was asked for is not known)"
+
 OVERLAP_POLICIES = ("first", "last", "bsd", "linux", "windows", "solaris")
 """Names of `streams.Policy`, repeated here because ``--help`` imports nothing heavy."""
 
@@ -207,8 +209,9 @@ def _info_capture(found: Survey) -> bool:
     print_table("Capture", ["what", "is"], [list(row) for row in rows.items()])
     for session in sorted(found.sessions, key=lambda s: s.number):
         say(
-            f"  {session.transport}  {session.url}  {counted(session.packets_received, 'packet')}, "
-            f"{session.packets_missing:,} missing  ({session.outcome})"
+            f"  {session.transport}  {session.url or UNKNOWN_URL}  "
+            f"{counted(session.packets_received, 'packet')}, {session.packets_missing:,} missing  "
+            f"({session.outcome})"
         )
     for note in scan.notes:
         say(f"note: {note}")
@@ -330,7 +333,7 @@ def _print_result(case: Case) -> None:
     for session in found:
         packets = counted(int(str(session["packets_received"])), "packet")
         say(
-            f"  {session['session_id']}  {session['transport']}  {session['url']}  "
+            f"  {session['session_id']}  {session['transport']}  {session['url'] or UNKNOWN_URL}  "
             f"{packets}, {session['packets_missing']:,} missing  ({session['outcome']})"
         )
         for medium in recovered:
