@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mmsforensics.case.custody import append_entry, environment
 from mmsforensics.case.errors import CaseError
-from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, is_case, open_case
+from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, check_name, is_case, open_case
 from mmsforensics.case.intake import Intake, Progress
 from mmsforensics.evidence import hash_file
 from mmsforensics.evidence.sources import STDIN, is_evidence, sources
@@ -65,10 +65,11 @@ def analyze(
     ------
     CaseError
         A path is missing, there is no evidence, there is no such policy, or `out` is something else than a
-        case. Nothing has been written then.
+        case, or no UTF-8. Nothing has been written then.
     """
     names = evidence_names([evidence] if isinstance(evidence, str | os.PathLike) else evidence)
     target = Path(out)
+    check_name(target.absolute())
     if target.exists() and not is_case(target):
         raise CaseError(f"{target}: exists and is no case folder; nothing was written")
     parent = target.absolute().parent
@@ -117,7 +118,10 @@ def evidence_names(evidence: Iterable[str | os.PathLike[str]]) -> list[str]:
         else:
             names.append(os.fspath(given))
     if not names:
-        raise CaseError("no evidence: no capture file was given, and none lies in the folders given")
+        raise CaseError(
+            "no evidence: no capture file was given, and none lies in the folders given; "
+            "folders in them are not searched"
+        )
     for name in names:
         if name != STDIN and not Path(name).exists():
             raise CaseError(f"{name}: no such file")

@@ -134,17 +134,33 @@ class Case:
         return [problem for capture in evidence for problem in capture["problems"]]
 
 
+def check_name(path: Path) -> None:
+    """Refuse a case folder by whose name its tables can't be opened: Arrow takes UTF-8 alone.
+
+    Raises
+    ------
+    CaseError
+        Its path is no UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CaseError(f"{path}: the path of a case must be UTF-8; choose another") from None
+
+
 def open_case(path: str | os.PathLike[str]) -> Case:
     """Open a case folder.
 
     Raises
     ------
     CaseError
-        It is not one, its manifest is damaged, or it was written by a later version with another schema.
+        It is not one, its path is no UTF-8, its manifest is damaged, or it was written by a later version
+        with another schema.
     """
     root = Path(path)
     if not is_case(root):
         raise CaseError(f"{root}: no case folder ({MANIFEST} is missing or not ours)")
+    check_name(root)
     manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     schema = manifest.get("schema_version")
     if not isinstance(schema, int) or not isinstance(manifest.get("evidence"), list):
@@ -157,4 +173,4 @@ def open_case(path: str | os.PathLike[str]) -> Case:
     return Case(root, manifest)
 
 
-__all__ = ["CUSTODY", "MANIFEST", "Case", "is_case", "open_case"]
+__all__ = ["CUSTODY", "MANIFEST", "Case", "check_name", "is_case", "open_case"]

@@ -124,7 +124,7 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _frame(case: Case, text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:(.+):)?([0-9]+)", text)
+    found = re.fullmatch(r"(?:(.+):)?([0-9]{1,18})", text)
     if found is None:
         fail(f"{text}: not a frame number, nor CAPTURE:NUMBER")
     captures = [row["capture_id"] for row in case.table("captures").to_pylist()]

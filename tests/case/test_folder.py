@@ -111,6 +111,19 @@ def test_a_case_of_a_later_schema_or_without_evidence_is_refused(copy, change, s
     assert run("info", copy).exit_code == 2
 
 
+def test_a_case_in_a_folder_that_is_no_utf8_is_refused(sample_case, tmp_path):
+    """Its tables could be neither written nor opened."""
+    folder = tmp_path / os.fsdecode(b"f\xe4lle")
+    folder.mkdir()
+    for ask in (
+        lambda: mmsforensics.analyze(CAPTURE, folder / "case"),
+        lambda: mmsforensics.open_case(shutil.copytree(sample_case.path, folder / "copy")),
+    ):
+        with pytest.raises(mmsforensics.CaseError, match="the path of a case must be UTF-8"):
+            ask()
+    assert [p.name for p in folder.iterdir()] == ["copy"]
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_evidence_whose_name_is_no_utf8_is_found_again(tmp_path, moved):
     """Names of old file systems; tables and manifest hold them with escapes."""

@@ -136,11 +136,13 @@ def test_an_analysis_that_a_signal_ends_leaves_nothing(tmp_path, number):
         (("--at", "5:0"), "5:0: an offset is 0 or more, a length 1 or more"),
         (("--at", "5:-3"), "5:-3: an offset is 0 or more, a length 1 or more"),
         (("--at", "0:10", "--frames", "-1"), "-1 is not in the range x>=0"),
+        (("--frame", "c001:" + "9" * 30), "not a frame number"),
         (("--at", "5", "--frame", "c001:1"), "--frame goes with neither --at nor --media"),
     ],
 )
 def test_explain_refuses_what_it_cannot_mean(sample_case, arguments, says):
-    done = run("explain", sample_case.path, "--media", "c001-s0001-m1-faithful", *arguments)
+    medium = () if arguments[0] == "--frame" else ("--media", "c001-s0001-m1-faithful")
+    done = run("explain", sample_case.path, *medium, *arguments)
     assert done.exit_code == 2
     assert says in done.output
 
