@@ -19,6 +19,9 @@ import click
 USAGE = 2
 """Exit code of such a call."""
 
+SIGPIPE = 13
+"""Number of the signal of a closed output, a name that not every system knows."""
+
 SIGNALLED = 128
 """Added to the number of a signal that ended the program, as shells tell it."""
 
@@ -93,7 +96,7 @@ def orderly_end() -> Iterator[None]:
         sys.exit(SIGNALLED + signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(SIGNALLED + signal.SIGPIPE)
+        sys.exit(SIGNALLED + SIGPIPE)
     except OSError as error:
         _give_up(error)
     finally:

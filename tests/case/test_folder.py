@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from conftest import SAMPLES
 
 import mmsforensics
+from mmsforensics.case import verification
 from mmsforensics.cli import main
 
 CAPTURE = SAMPLES / "mmst_small_packets_split_header.pcap"
@@ -93,6 +95,21 @@ def test_a_damaged_table_fails_a_deep_verification(copy):
     done = run("verify", copy, "--deep")
     assert done.exit_code == 1
     assert "FAILED  rebuilt   tables: cannot be read" in done.output
+
+
+def test_a_case_that_cannot_be_written_to_is_verified_all_the_same(copy, monkeypatch):
+    """As it lies in an evidence locker."""
+
+    def refused(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(verification, "append_entry", refused)
+    done = run("verify", copy)
+    assert done.exit_code == 0
+    assert (
+        "--      custody   custody.jsonl: this verification could not be recorded: Read-only" in done.output
+    )
+    assert "checked, 0 failed, 1 without a record" in done.output
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_an_analysis_that_a_signal_ends_leaves_nothing(tmp_path, number):
         until = time.monotonic() + 30
         while not list(tmp_path.glob(".case-*/spool/files/*")) and time.monotonic() < until:
             time.sleep(0.02)
+        time.sleep(0.5)  # until it waits for more: a signal just before a system call is seen after it
         running.send_signal(number)
         running.communicate(timeout=30)
     assert running.returncode == 128 + number
