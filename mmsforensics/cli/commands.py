@@ -123,9 +123,9 @@ def analyze(
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
-    or folders of them, or - for standard input. They are opened read-only and read in the order of their
-    time: rotated files and several taps are one set. An existing case in the output folder is replaced, and
-    its custody log goes on.
+    or folders of them, or - for standard input; also servers' logs, station files and redirectors. They are
+    opened read-only and read in the order of their time: rotated files and several taps are one set. An
+    existing case in the output folder is replaced, and its custody log goes on.
     """
     from mmsforensics.case import CaseError, analyze
     from mmsforensics.cli.progress import shown_progress, tell_of_compiling
