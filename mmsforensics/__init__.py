@@ -28,3 +28,8 @@ def __getattr__(name: str) -> object:
 
         return getattr(mmsforensics.case, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The names of the public API, for those who ask an interpreter."""
+    return sorted({*globals(), *__all__})

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from mmsforensics.case.custody import append_entry, environment
 from mmsforensics.case.errors import CaseError
-from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, is_case, open_case
+from mmsforensics.case.folder import CUSTODY, MANIFEST, Case, check_name, is_case, open_case
 from mmsforensics.case.intake import Intake, Progress
 from mmsforensics.evidence import hash_file
 from mmsforensics.evidence.sources import STDIN, is_evidence, sources
 
 
 def analyze(
-    evidence: Iterable[str | os.PathLike[str]],
+    evidence: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     overlap: str = "first",
@@ -37,7 +37,7 @@ def analyze(
 
     Parameters
     ----------
-    evidence : iterable of paths
+    evidence : iterable of paths, or one path
         Capture files, compressed or not; archives (zip, tar) and folders, whose captures are taken in order
         of name, what else lies in them being passed over; pipes, ``-`` for standard input. What is a capture
         its first bytes tell, or in a folder or an archive its name. Captures are read in the order of their
@@ -64,11 +64,12 @@ def analyze(
     Raises
     ------
     CaseError
-        A path is missing, there is no evidence, or `out` is something else than a case. Nothing has been
-        written then.
+        A path is missing, there is no evidence, there is no such policy, or `out` is something else than a
+        case, or no UTF-8. Nothing has been written then.
     """
-    names = evidence_names(evidence)
+    names = evidence_names([evidence] if isinstance(evidence, str | os.PathLike) else evidence)
     target = Path(out)
+    check_name(target.absolute())
     if target.exists() and not is_case(target):
         raise CaseError(f"{target}: exists and is no case folder; nothing was written")
     parent = target.absolute().parent
@@ -110,12 +111,17 @@ def evidence_names(evidence: Iterable[str | os.PathLike[str]]) -> list[str]:
     names: list[str] = []
     for given in evidence:
         path = Path(given)
+        if not os.fspath(given):
+            raise CaseError("an empty path was given as evidence")
         if os.fspath(given) != STDIN and path.is_dir():
             names += [str(p) for p in sorted(path.iterdir()) if is_evidence(p)]
         else:
             names.append(os.fspath(given))
     if not names:
-        raise CaseError("no evidence: no capture file was given, and none lies in the folders given")
+        raise CaseError(
+            "no evidence: no capture file was given, and none lies in the folders given; "
+            "folders in them are not searched"
+        )
     for name in names:
         if name != STDIN and not Path(name).exists():
             raise CaseError(f"{name}: no such file")

@@ -18,6 +18,7 @@ from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.closings import Closings
 from mmsforensics.case.copies import Copies
 from mmsforensics.case.delivery import Delivery, Word
+from mmsforensics.case.errors import CaseError
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
@@ -57,7 +58,11 @@ def build(
     list of dict
         For each capture its row of the manifest.
     """
-    policy = Policy[overlap.upper()]
+    try:
+        policy = Policy[overlap.upper()]
+    except KeyError:
+        names = ", ".join(p.name.lower() for p in Policy)
+        raise CaseError(f"no overlap policy {overlap}; there are {names}") from None
     spool = work / "spool"
     spool.mkdir(exist_ok=True)
     store = TableStore(work, show_secrets=show_secrets)

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from mmsforensics.case.custody import last_entry
 from mmsforensics.case.errors import CaseError
 from mmsforensics.case.folder import CUSTODY, Case
+from mmsforensics.case.store import encodable
 from mmsforensics.evidence import open_evidence
 from mmsforensics.evidence.sources import sources
 from mmsforensics.packets import CaptureScan
@@ -152,7 +154,7 @@ class EvidenceFrames:
         if archive not in self._archives:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             self._archives[archive] = {
-                source.name.partition("!")[2]: source.file for source in sources(archive, folder)
+                encodable(source.name).partition("!")[2]: source.file for source in sources(archive, folder)
             }
         return self._archives[archive]
 
@@ -166,13 +168,19 @@ def evidence_of(case: Case) -> Iterator[dict[str, object]]:
 
 def find_evidence(case: Case, given: str, folder: Path | None) -> Path | None:
     """Where an evidence file lies now: as given, as the custody log knows it, or in `folder`."""
-    candidates = [Path(given)]
+    candidates = [given]
     if folder is not None:
-        candidates = [folder / Path(given).name]
+        candidates = [str(folder / Path(given).name)]
     else:
         entry = last_entry(case.path / CUSTODY, "analyze")
         for kind in ("evidence", "containers"):
             known = entry.get(kind, [])
             assert isinstance(known, list)
-            candidates += [Path(str(k["absolute_path"])) for k in known if k.get("path") == given]
-    return next((c for c in candidates if c.is_file()), None)
+            candidates += [str(k["absolute_path"]) for k in known if k.get("path") == given]
+    paths = (Path(name) for c in candidates for name in (c, _as_on_disk(c)))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _as_on_disk(name: str) -> str:
+    """The name that the file system has of one that is no UTF-8, and that a case holds by `encodable`."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), name)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsforensics.case.custody import append_entry, check_chain, last_entry
+from mmsforensics.case.errors import CaseError
 from mmsforensics.case.evidence_frames import EvidenceFrames, find_evidence
 from mmsforensics.case.folder import CUSTODY, MANIFEST, Case
+from mmsforensics.case.store import encodable
 from mmsforensics.evidence import hash_file
 from mmsforensics.evidence.sources import sources
 
@@ -42,13 +44,17 @@ def verify(case: Case, *, evidence_folder: Path | None = None, deep: bool = Fals
     -------
     list of Check
         One for each file, in the manifest's order, and one for the custody log. The result is appended to
-        that log.
+        that log; where it can't be written, as on read-only media, another check says so.
     """
     checks = [*_evidence(case, evidence_folder), *_outputs(case), *_custody(case)]
     if deep:
         checks += _rebuilt(case, evidence_folder)
     failed = [c.path for c in checks if not c.ok]
-    append_entry(case.path / CUSTODY, "verify", {"files": len(checks), "failed": failed, "deep": deep})
+    try:
+        append_entry(case.path / CUSTODY, "verify", {"files": len(checks), "failed": failed, "deep": deep})
+    except OSError as error:
+        message = f"this verification could not be recorded: {error.strerror or error}"
+        checks.append(Check(CUSTODY, "custody", ok=True, message=message, checked=False))
     return checks
 
 
@@ -60,7 +66,7 @@ def _rebuilt(case: Case, folder: Path | None) -> Iterator[Check]:
         with EvidenceFrames(case, folder) as frames:
             for found in rebuild(case, frames):
                 yield Check(found.path, "rebuilt", ok=found.ok, message=found.message)
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+    except (CaseError, OSError, ValueError, KeyError) as error:  # pyarrow's are ValueErrors and OSErrors
         yield Check("tables", "rebuilt", ok=False, message=f"cannot be read: {error}")
 
 
@@ -95,7 +101,7 @@ def _archive_members(archive: Path | None, members: list[dict[str, object]]) -> 
             yield Check(str(member["path"]), "evidence", ok=False, message="not found")
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = {s.name.partition("!")[2]: s.file for s in sources(archive, Path(folder))}
+        found = {encodable(s.name).partition("!")[2]: s.file for s in sources(archive, Path(folder))}
         for member in members:
             name = str(member["path"])
             file = found.get(name.partition("!")[2])

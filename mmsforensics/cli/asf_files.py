@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, json_text, say
 
 if TYPE_CHECKING:
     from mmsforensics.asf import AsfObject
@@ -57,7 +57,7 @@ def asf(file: Path, check: bool, with_fields: bool, as_json: bool) -> None:
         if check:
             told["violations"] = [asdict(one) for one in violations]
         if as_json:
-            click.echo(json.dumps(told, ensure_ascii=False))
+            click.echo(json_text(told))
         else:
             _print(told, [line for item in opened.tree for line in _tree(item, 0, with_fields)])
             _print_violations(violations, check)
@@ -174,6 +174,8 @@ def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """
     from mmsforensics.cli.text import print_table
 
+    for file in files:
+        _check_readable(file)
     if out is not None:
         try:
             out.mkdir(parents=True)
@@ -186,13 +188,22 @@ def carve(files: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         prefix = f"b{number}-" if len(files) > 1 else ""
         for row in _carve(file, out, prefix, (number, len(files))):
             if as_json:
-                click.echo(json.dumps(row, ensure_ascii=False))
+                click.echo(json_text(row))
             else:
                 rows.append(row)
     if not as_json:
         names = ["offset", "size", "verdict", "packets", "within", "file", "reason"]
         columns = ("offset", "size", "verdict", "packets", "within", "blob", "reason")
         print_table("Found", names, [[_cell(row[name]) for name in columns] for row in rows])
+
+
+def _check_readable(file: Path) -> None:
+    """End the command before anything is written, if a file can't be opened."""
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}")
 
 
 def _cell(value: object) -> str:
@@ -218,7 +229,7 @@ def _carve(file: Path, out: Path | None, prefix: str, place: tuple[int, int]) ->
             carver.tell = lambda done: report(Progress(str(file), *place, done, carver.size))
         yield from _found(carver, file, out, prefix)
     if carver.rejected:
-        click.echo(f"note: {file}: {carver.rejected:,} header GUIDs with no header behind them", err=True)
+        say(f"note: {file}: {carver.rejected:,} header GUIDs with no header behind them", err=True)
     carver.close()
 
 
@@ -251,5 +262,5 @@ def _found(carver: Carver, file: Path, out: Path | None, prefix: str) -> Iterato
             row |= {"path": str(written.path), "sha256": written.sha256}
         if out is not None:
             with (out / "carved.jsonl").open("a", encoding="utf-8") as listing:
-                listing.write(json.dumps(row, ensure_ascii=False) + "\n")
+                listing.write(json_text(row) + "\n")
         yield row

@@ -1,6 +1,7 @@
 """The commands. Heavy modules are imported inside them, so that ``--help`` answers at once.
 
-Exit codes: 0 done; 1 done, but some evidence could not be read whole, or a check failed; 2 usage.
+Exit codes: 0 done; 1 done, but some evidence could not be read whole, a check failed or nothing of a file was
+found; 2 usage, or a place that can't be written; 128 and the number of a signal that ended it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from mmsforensics.cli.logs import credentials, logs
 from mmsforensics.cli.matching import match
 from mmsforensics.cli.previews import preview
 from mmsforensics.cli.provenance import EVIDENCE, explain, slice_
-from mmsforensics.cli.usage import counted, fail, say
+from mmsforensics.cli.usage import counted, fail, orderly_end, reason, say
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
     from mmsforensics.case.survey import Survey
 
 DONE, INCOMPLETE = 0, 1
+
+UNKNOWN_URL = "(what was asked for is not known)"
 
 OVERLAP_POLICIES = ("first", "last", "bsd", "linux", "windows", "solaris")
 """Names of `streams.Policy`, repeated here because ``--help`` imports nothing heavy."""
@@ -69,7 +72,12 @@ SECTIONS = {
 
 
 class Sections(click.Group):
-    """A group whose help tells the commands by what they are for."""
+    """A group whose help tells the commands by what they are for, and whose commands end in order."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        with orderly_end():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands of each section, with the whole first sentence of their help."""
@@ -97,7 +105,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("evidence", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("evidence", nargs=-1, required=True, type=click.Path())
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The case folder to make.")
 @click.option(
     "--overlap",
@@ -110,14 +118,14 @@ def main() -> None:
 @click.option("--show-secrets", is_flag=True, help="Tell passwords sent in clear; else they are masked.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def analyze(
-    evidence: tuple[Path, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
+    evidence: tuple[str, ...], out: Path, overlap: str, merge: bool, show_secrets: bool, quiet: bool
 ) -> None:
     """Hash, extract, decode and recover: make a case of captures.
 
     EVIDENCE are capture files (pcap, pcapng, snoop, Network Monitor), compressed or not, archives (zip, tar)
-    or folders of them, or - for standard input. They are opened read-only and read in the order of their
-    time: rotated files and several taps are one set. An existing case in the output folder is replaced, and
-    its custody log goes on.
+    or folders of them, or - for standard input; also servers' logs, station files and redirectors. They are
+    opened read-only and read in the order of their time: rotated files and several taps are one set. An
+    existing case in the output folder is replaced, and its custody log goes on.
     """
     from mmsforensics.case import CaseError, analyze
     from mmsforensics.cli.progress import shown_progress, tell_of_compiling
@@ -134,7 +142,7 @@ def analyze(
                 compiling=None if quiet else tell_of_compiling,
             )
     except (CaseError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     for problem in case.problems:
         say(f"warning: {problem}", err=True)
     if not quiet:
@@ -143,8 +151,8 @@ def analyze(
 
 
 @main.command()
-@click.argument("what", nargs=-1, required=True, type=click.Path(path_type=Path))
-def info(what: tuple[Path, ...]) -> None:
+@click.argument("what", nargs=-1, required=True, type=click.Path())
+def info(what: tuple[str, ...]) -> None:
     """Say what a case holds and rests on, or describe captures without making a case.
 
     WHAT is a case folder, or capture files, archives or folders of them, or - for standard input.
@@ -155,8 +163,8 @@ def info(what: tuple[Path, ...]) -> None:
 
     sound = []
     for path in what:
-        if is_case(path):
-            sound.append(_info_case(path))
+        if path and is_case(Path(path)):
+            sound.append(_info_case(Path(path)))
             continue
         try:
             names = evidence_names([path])
@@ -201,8 +209,9 @@ def _info_capture(found: Survey) -> bool:
     print_table("Capture", ["what", "is"], [list(row) for row in rows.items()])
     for session in sorted(found.sessions, key=lambda s: s.number):
         say(
-            f"  {session.transport}  {session.url}  {counted(session.packets_received, 'packet')}, "
-            f"{session.packets_missing:,} missing  ({session.outcome})"
+            f"  {session.transport}  {session.url or UNKNOWN_URL}  "
+            f"{counted(session.packets_received, 'packet')}, {session.packets_missing:,} missing  "
+            f"({session.outcome})"
         )
     for note in scan.notes:
         say(f"note: {note}")
@@ -222,6 +231,7 @@ def _ns(ts: int | None) -> str:
 
 def _info_case(path: Path) -> bool:
     from mmsforensics.analytics import TABLES
+    from mmsforensics.case import CaseError
 
     case = opened(path)
     captures = rows_of(case, "captures")
@@ -235,9 +245,13 @@ def _info_case(path: Path) -> bool:
         for note in cast("list[str]", capture["notes"]):
             say(f"note: {capture['capture_id']}: {note}")
     click.echo()
-    counts: list[Row] = [
-        {"table": t.name, "rows": case.arrow(t.name).count_rows(), "holds": t.doc} for t in TABLES.values()
-    ]
+    try:
+        counts: list[Row] = [
+            {"table": t.name, "rows": case.arrow(t.name).count_rows(), "holds": t.doc}
+            for t in TABLES.values()
+        ]
+    except CaseError as error:
+        fail(str(error))
     print_rows("Tables", [same("table"), same("rows"), same("holds")], counts)
     return True
 
@@ -319,7 +333,7 @@ def _print_result(case: Case) -> None:
     for session in found:
         packets = counted(int(str(session["packets_received"])), "packet")
         say(
-            f"  {session['session_id']}  {session['transport']}  {session['url']}  "
+            f"  {session['session_id']}  {session['transport']}  {session['url'] or UNKNOWN_URL}  "
             f"{packets}, {session['packets_missing']:,} missing  ({session['outcome']})"
         )
         for medium in recovered:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, reason, say
 
 if TYPE_CHECKING:
     from mmsforensics.asf import AsfFile, StreamInfo
@@ -55,7 +55,7 @@ def extract(file: Path, out: Path, numbers: tuple[int, ...], matroska: bool) -> 
             if matroska:
                 _pack(film, out / f"{file.stem}.mkv")
         except (OSError, AsfError) as error:
-            fail(str(error))
+            fail(reason(error))
 
 
 def _write(film: AsfFile, stream: StreamInfo, stem: Path) -> None:
@@ -76,9 +76,7 @@ def _write(film: AsfFile, stream: StreamInfo, stem: Path) -> None:
             out.write(told)
     whole = int((rows["complete"] == 1).sum())
     size = path.stat().st_size
-    click.echo(
-        f"{path}: {stream.type} {stream.codec}, {size:,} bytes, {len(rows):,} media objects, {whole:,} whole"
-    )
+    say(f"{path}: {stream.type} {stream.codec}, {size:,} bytes, {len(rows):,} media objects, {whole:,} whole")
 
 
 def _pack(film: AsfFile, path: Path) -> None:
@@ -91,4 +89,4 @@ def _pack(film: AsfFile, path: Path) -> None:
             path.unlink()
             raise
     left = f", {packed.left_out:,} media objects that are not whole left out" if packed.left_out else ""
-    click.echo(f"{path}: {packed.blocks:,} blocks of streams {', '.join(map(str, packed.tracks))}{left}")
+    say(f"{path}: {packed.blocks:,} blocks of streams {', '.join(map(str, packed.tracks))}{left}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, json_text
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
@@ -49,9 +48,15 @@ def rows_of(case: Case, table: str, *, session: str | None = None, filled: str |
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    data = case.table(table)
+    from mmsforensics.case import CaseError
+
+    try:
+        data = case.table(table)
+        sessions = case.table("sessions").column("session_id").to_pylist() if session is not None else []
+    except CaseError as error:
+        fail(str(error))
     if session is not None:
-        if session not in case.table("sessions").column("session_id").to_pylist():
+        if session not in sessions:
             fail(f"{case.path}: no session {session}; see: mmsforensics sessions {case.path}")
         data = data.filter(pc.equal(data.column("session_id"), session))
     if filled is not None:
@@ -67,7 +72,7 @@ def rows_of(case: Case, table: str, *, session: str | None = None, filled: str |
 def print_json(rows: Iterable[Row]) -> None:
     """Print one JSON object a line."""
     for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False, default=str))
+        click.echo(json_text(row))
 
 
 def print_rows(title: str, columns: Iterable[Column], rows: list[Row], *, as_json: bool = False) -> None:

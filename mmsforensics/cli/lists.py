@@ -118,8 +118,22 @@ def viewings(case: Path, as_json: bool) -> None:
 def timeline(case: Path, session: str | None, as_json: bool) -> None:
     """Print the events in order of time."""
     rows = rows_of(opened(case), "events", session=session)
-    rows.sort(key=lambda r: (r["capture_id"], r["frame"]) if session else (str(r["ts"]), r["frame"]))
+    rows = _as_captured(rows) if session else sorted(rows, key=lambda r: (str(r["ts"]), r["frame"]))
     print_rows("Timeline", EVENTS, rows, as_json=as_json)
+
+
+def _as_captured(rows: list[Row]) -> list[Row]:
+    """Rows in the order that the analysis had: a capture's by frame, captures by their latest time so far.
+
+    A time stamp that jumps back disorders nothing so, and files that were given in any order are in theirs.
+    """
+    latest: dict[object, str] = {}
+    keyed = []
+    for row in sorted(rows, key=lambda r: (r["capture_id"], r["frame"])):
+        capture, frame = row["capture_id"], row["frame"]
+        latest[capture] = max(latest.get(capture, ""), str(row["ts"] or ""))
+        keyed.append((latest[capture], str(capture), int(str(frame)), row))
+    return [row for *_, row in sorted(keyed, key=lambda k: k[:3])]
 
 
 @click.command()

@@ -19,6 +19,7 @@ from mmsforensics.cli.listing import (
     same,
     time_at,
 )
+from mmsforensics.cli.usage import say
 
 CLIENT: tuple[Column, ...] = (
     time_at("time", "ts"),
@@ -110,7 +111,7 @@ def credentials(case: Path, hashes: bool, as_json: bool) -> None:
         return
     lines = [f"{r['hashcat_mode']} {r['hash_line']}" for r in rows if r["hash_line"]]
     for line in dict.fromkeys(lines):
-        click.echo(line)
+        say(line)
 
 
 def _with_unit(value: object, unit: str) -> str | None:

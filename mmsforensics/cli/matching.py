@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, json_text, reason, say
 
 if TYPE_CHECKING:
     from mmsforensics.case.matching import FileMatch, MediumMatch
@@ -38,12 +37,14 @@ def match(case: Path, files: tuple[Path, ...], as_json: bool) -> None:
     try:
         found = room.match(open_case(case), files)
     except (CaseError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     if as_json:
-        click.echo(json.dumps([_plain(f) for f in found], indent=2))
+        click.echo(json_text([_plain(f) for f in found], indent=2))
     else:
         for file in found:
             _print(file)
+        if not found:
+            say("no file lies in what was given", err=True)
     sys.exit(0 if found and all(f.media for f in found) else 1)
 
 

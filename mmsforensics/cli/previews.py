@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import fail, reason, say
 
 
 @click.command()
@@ -24,7 +24,10 @@ def preview(case: Path, out: Path, media_ids: tuple[str, ...]) -> None:
     """Make a sheet of key frames, a waveform and a short WebM clip of each recovered medium.
 
     Decoding runs in a process without network, with bounded memory and time, that cannot write files or start
-    programs. Needs the extra `preview`. Exit code 1 when nothing could be made of a medium.
+    programs. Needs the extra `preview`.
+
+    \b
+    Exit code 1 when nothing could be made of a medium, or there is none.
     """
     try:
         import av  # noqa: F401
@@ -43,9 +46,11 @@ def preview(case: Path, out: Path, media_ids: tuple[str, ...]) -> None:
     except KeyError as error:
         fail(f"{case}: no medium {error.args[0]}; see: mmsforensics media {case}")
     except (CaseError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     for medium in found:
         click.echo(f"{medium.media_id}: {', '.join(medium.made) or 'nothing made'}")
         for note in medium.notes:
             click.echo(f"  {printable(note)}")
-    sys.exit(0 if all(m.made for m in found) else 1)
+    if not found:
+        say(f"{case}: no recovered medium to look at", err=True)
+    sys.exit(0 if found and all(m.made for m in found) else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmsforensics.cli.usage import fail
+from mmsforensics.cli.usage import counted, fail, reason, say
 
 if TYPE_CHECKING:
     from mmsforensics.case import Case
@@ -32,7 +32,14 @@ HEX_WIDTH = 16
 @click.option("--at", metavar="OFFSET[:LENGTH]", help="Bytes of the recovered file; hexadecimal with 0x.")
 @click.option("--media", "media_id", help="The medium, where WHAT is a case folder.")
 @click.option("--frame", metavar="[CAPTURE:]N", help="What was recovered from a frame of the case WHAT.")
-@click.option("--frames", "shown", default=SHOWN_FRAMES, show_default=True, help="Frames to print in hex.")
+@click.option(
+    "--frames",
+    "shown",
+    type=click.IntRange(min=0),
+    default=SHOWN_FRAMES,
+    show_default=True,
+    help="Frames to print in hex.",
+)
 @EVIDENCE
 def explain(
     what: Path, at: str | None, media_id: str | None, frame: str | None, shown: int, evidence: Path | None
@@ -51,6 +58,8 @@ def explain(
     from mmsforensics.case.evidence_frames import EvidenceFrames
     from mmsforensics.case.explain import medium_of, origins_of, recovered_from
 
+    if frame is not None and (at is not None or media_id is not None):
+        fail("--frame goes with neither --at nor --media: ask for one after the other")
     try:
         if frame is not None:
             case = open_case(what)
@@ -86,7 +95,7 @@ def slice_(case: Path, session: str, out: Path, evidence: Path | None) -> None:
     the case. Time stamps, link types and lengths are kept; a comment says where each frame stands in the
     evidence, which must still be what was analysed. A file that exists is never written over.
 
-    
+    \b
     Example:
       mmsforensics slice case c001-s0001 -o session.pcapng
     """
@@ -96,23 +105,26 @@ def slice_(case: Path, session: str, out: Path, evidence: Path | None) -> None:
     try:
         done = slice_session(open_case(case), session, out, evidence_folder=evidence)
     except (CaseError, OSError) as error:
-        fail(str(error))
-    click.echo(
-        f"{done.frames:,} frames of {done.flows} flows from {', '.join(done.captures)}: {done.path} "
-        f"({done.size:,} bytes, SHA-256 {done.sha256})"
+        fail(reason(error))
+    say(
+        f"{counted(done.frames, 'frame')} of {counted(done.flows, 'flow')} from {', '.join(done.captures)}: "
+        f"{done.path} ({done.size:,} bytes, SHA-256 {done.sha256})"
     )
 
 
 def _range(text: str) -> tuple[int, int]:
-    offset, _, length = text.partition(":")
+    start, _, size = text.partition(":")
     try:
-        return int(offset, 0), int(length, 0) if length else 1
+        offset, length = int(start, 0), int(size, 0) if size else 1
     except ValueError:
         fail(f"{text}: not OFFSET or OFFSET:LENGTH")
+    if offset < 0 or length < 1:
+        fail(f"{text}: an offset is 0 or more, a length 1 or more")
+    return offset, length
 
 
 def _frame(case: Case, text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:(.+):)?([0-9]+)", text)
+    found = re.fullmatch(r"(?:(.+):)?([0-9]{1,18})", text)
     if found is None:
         fail(f"{text}: not a frame number, nor CAPTURE:NUMBER")
     captures = [row["capture_id"] for row in case.table("captures").to_pylist()]
@@ -138,7 +150,9 @@ def _tell_bytes(found: list[Origin], frames: EvidenceFrames, shown: int) -> None
             _tell_hex(capture_id, number, parts, frames)
         left = len(set(numbers)) - shown
         if left > 0:
-            click.echo(f"\n{left} more frames are not printed; --frames {len(set(numbers))} prints all")
+            click.echo(
+                f"\n{counted(left, 'more frame')} not printed; --frames {len(set(numbers))} prints all"
+            )
 
 
 def _tell_frame(capture_id: str, number: int, found: list[Origin], frames: EvidenceFrames) -> None:

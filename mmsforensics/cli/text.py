@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from itertools import accumulate
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,13 +21,17 @@ NARROW = 24
 BETWEEN = 2
 """Spaces between two columns."""
 
+INDENT = 4
+"""Spaces before what stands below the row that it belongs to."""
+
 
 def print_table(title: str, headers: list[str], rows: list[list[str]]) -> None:
     """Print a table: aligned columns on a terminal, elsewhere lines with tabs between the columns.
 
     Identifiers, times and figures are never folded, so that they can be compared and copied. On a terminal
-    too narrow for all columns the widest one is folded; where that is not enough, each row is printed as
-    lines of its own. An empty table is a word on a terminal, and elsewhere the line of its columns.
+    too narrow for all columns the widest one is folded; where that is not enough, the first columns stand in
+    a line, and the others, each with its name, below it. An empty table is a word on a terminal, and
+    elsewhere the line of its columns.
     """
     rows = [[printable(c) for c in row] for row in rows]
     if not sys.stdout.isatty():
@@ -42,7 +49,7 @@ def print_table(title: str, headers: list[str], rows: list[list[str]]) -> None:
     if left >= min(NARROW, widths[folded]):
         _print_columns(console, headers, rows, folded)
     else:
-        _print_records(console, headers, rows)
+        _print_stacked(console, headers, rows, widths)
 
 
 def _print_columns(console: Console, headers: list[str], rows: list[list[str]], folded: int) -> None:
@@ -54,13 +61,31 @@ def _print_columns(console: Console, headers: list[str], rows: list[list[str]], 
     console.print(table)
 
 
-def _print_records(console: Console, headers: list[str], rows: list[list[str]]) -> None:
-    """Print each row as a block of lines, one for each column."""
+def _print_stacked(console: Console, headers: list[str], rows: list[list[str]], widths: list[int]) -> None:
+    """Print the first columns as a line for each row, and below it the others with their names."""
+    ends = accumulate(width + BETWEEN for width in widths)
+    first = max(1, sum(end - BETWEEN <= console.width for end in ends))
+    console.print(_line(headers[:first], widths), style="bold")
     for row in rows:
-        table = Table(box=None, show_header=False, padding=(0, BETWEEN, 0, 0), pad_edge=False)
-        table.add_column(no_wrap=True, style="bold", min_width=max(map(cell_len, headers)))
-        table.add_column(overflow="fold")
-        for header, cell in zip(headers, row, strict=True):
-            table.add_row(Text(header), Text(cell))
-        console.print(table)
-        console.print()
+        console.print(_line(row[:first], widths))
+        named = [f"{name}: {cell}" for name, cell in zip(headers[first:], row[first:], strict=True)]
+        for line in _filled(named, console.width - INDENT):
+            console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, INDENT), expand=False))
+
+
+def _line(cells: list[str], widths: list[int]) -> Text:
+    padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=False)]
+    return Text((" " * BETWEEN).join(padded).rstrip(), overflow="fold")
+
+
+def _filled(parts: list[str], width: int) -> Iterator[str]:
+    """Lines of as many parts as fit; one that is wider than a line has it for itself."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{' ' * BETWEEN}{part}" if line else part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = part
+        line = longer
+    if line:
+        yield line

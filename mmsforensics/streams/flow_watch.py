@@ -19,6 +19,9 @@ TRUSTED: Final = 8
 """Right checksums for each wrong one that a direction must show before a wrong one is held against a segment:
 some captures have none that is right."""
 
+OPENS: Final = 1
+"""Of a side's `syn`: its SYN opens the connection and answers none."""
+
 VLAN_TYPES: Final = (0x8100, 0x88A8, 0x9100)
 ETHERNET: Final = 1
 
@@ -283,10 +286,16 @@ class FlowWatch:
                 )
             if not self._sides["packets"][side]:
                 self._tell(Kind.ONE_SIDED, side, summary.first_frame, summary.first_ts)
-        if summary.began != "handshake":
-            self._tell(Kind.START_NOT_CAPTURED, 0, summary.first_frame, summary.first_ts)
+        if not (self._sides["syn"] == OPENS).any():
+            side = self._side_of("first_frame", summary.first_frame)
+            self._tell(Kind.START_NOT_CAPTURED, side, summary.first_frame, summary.first_ts)
         if summary.ended == "capture ended":
-            self._tell(Kind.END_NOT_CAPTURED, 0, summary.last_frame, summary.last_ts)
+            side = self._side_of("last_frame", summary.last_frame)
+            self._tell(Kind.END_NOT_CAPTURED, side, summary.last_frame, summary.last_ts)
+
+    def _side_of(self, which: str, frame: int) -> int:
+        """Who sent the first or the last frame of the flow."""
+        return next(d for d in (0, 1) if self._sides["packets"][d] and self._sides[which][d] == frame)
 
     def _see_datagrams(self, packets: FlowPackets, checks: NDArray[np.uint8]) -> None:
         rows = packets.rows
@@ -379,8 +388,11 @@ class FlowWatch:
             yield int(self._sides["last_frame"].max()), tail
 
     def _opener(self) -> Endpoint | None:
-        opened = [(int(s["syn_ts"]), end) for s, end in zip(self._sides, self._ends, strict=True) if s["syn"]]
-        return min(opened, key=lambda o: o[0])[1] if opened else None
+        opened = [d for d in (0, 1) if self._sides["syn"][d] == OPENS]
+        if opened:
+            return self._ends[min(opened, key=lambda d: int(self._sides["syn_ts"][d]))]
+        answered = [d for d in (0, 1) if self._sides["syn"][d]]
+        return self._ends[1 - answered[0]] if len(answered) == 1 else None
 
     @property
     def _ends(self) -> tuple[Endpoint, Endpoint]:

@@ -131,7 +131,7 @@ SIDE = np.dtype(
         ("ttl", "u1"),
         ("ttl_least", "u1"),
         ("ttl_most", "u1"),
-        ("syn", "u1"),
+        ("syn", "u1"),  # 1 after a SYN that opens, 2 after one that answers, 0 while none was seen
         ("rst", "u1"),
         ("closed_window", "u1"),
         ("headers", "u1"),  # whether any header was seen
@@ -441,7 +441,8 @@ def observe(rows, direction, start, data, checks, sides, out):
             side["retransmitted"] += 1
             n = _put(out, n, row, 0, d, at, 0, 0, 0)
         if flags & SYN:
-            side["syn"] = 1
+            if not side["syn"]:
+                side["syn"] = 2 if flags & ACK else 1
             side["syn_ts"] = row["ts"]
             if whole:
                 _options(row, side, data, frame)

@@ -206,7 +206,7 @@ def test_explain_goes_from_a_frame_to_what_came_of_it(made):
         ([], "which bytes?"),
         (["--media", "c001-s0001-m1-faithful", "--at", "x"], "not OFFSET"),
         (["--media", "c001-s0001-m1-faithful", "--at", "49854"], "it has 49854"),
-        (["--media", "c001-s0001-m1-faithful", "--at", "0:0"], "not all in it"),
+        (["--media", "c001-s0001-m1-faithful", "--at", "0:0"], "a length 1 or more"),
         (["--media", "nothing", "--at", "0"], "no medium nothing"),
         (["--frame", "c009:1"], "no capture c009"),
         (["--frame", "c001:100000"], "has no frame 100000"),

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders import write_pcap
 from click.testing import CliRunner
 from conftest import ROOT, SAMPLES
 from peers import asf_objects as build
 from peers import asf_whole as whole
-from peers.recorder import write_conversation
+from peers.recorder import frames_of, write_conversation
 
 from mmsforensics.analytics import TABLES
 from mmsforensics.cli import main
@@ -220,6 +221,18 @@ def test_info_of_captures_makes_no_case(tmp_path):
     assert done.exit_code == 1
     assert "warning:" in done.output
     assert run("info", tmp_path / "nothing.pcap").exit_code == 2
+
+
+def test_a_session_of_unknown_content_says_so(tmp_path):
+    """Its beginning was not captured."""
+    reply = b"RTSP/1.0 200 OK\r\nServer: WMServer/9.1.1.3814\r\nCSeq: 5\r\nSession: 7;timeout=60\r\n\r\n"
+    frames = frames_of([("s", reply)], server=("192.0.2.10", 554))
+    write_pcap(tmp_path / "a.pcap", [frame for frame in frames if b"RTSP/1.0" in frame[0]])
+    for done in (
+        run("analyze", tmp_path / "a.pcap", "--out", tmp_path / "c"),
+        run("info", tmp_path / "a.pcap"),
+    ):
+        assert "rtsp  (what was asked for is not known)  0 packets" in done.output
 
 
 def test_scripts_lists_what_media_told_the_player_to_do(tmp_path):

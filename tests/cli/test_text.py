@@ -53,11 +53,34 @@ def test_on_a_narrower_one_the_widest_text_is_folded_and_nothing_else(capsys, te
     assert told[2].startswith("c001-s0001  2023-11-14 22:13:20.001060000  player")
 
 
-def test_on_a_narrow_one_each_column_has_a_line(capsys, terminal):
+def test_on_a_narrow_one_the_last_columns_stand_below_their_row(capsys, terminal):
     terminal(60)
     print_table("Sessions", HEADERS, [ROW])
+    assert lines(capsys)[1:] == [
+        "session     start (UTC)",
+        "c001-s0001  2023-11-14 22:13:20.001060000",
+        "    summary: player asks for a film \\x1b[2J of a long name",
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_sessions_are_read_on_usual_terminals_and_nothing_is_lost(capsys, terminal, columns):
+    """The columns of the listing `sessions`: all but a long URL is in one piece, on few lines."""
+    headers = [
+        *("session", "transport", "start (UTC)", "client", "server", "url", "packets", "missing", "outcome")
+    ]
+    row = [
+        *("c003-s0001", "mmst", "2026-11-23 22:30:00.664066000", "192.168.100.120:44174"),
+        *("192.168.100.110:1755", "mms://192.168.100.110/" + "y" * 150, "104", "0", "stopped by client"),
+    ]
+    terminal(columns)
+    print_table("Sessions", headers, [row, row])
     told = lines(capsys)
-    assert told[1:3] == ["session      c001-s0001", "start (UTC)  2023-11-14 22:13:20.001060000"]
+    assert max(map(len, told)) <= columns
+    assert told[2].startswith("c003-s0001  mmst       2026-11-23 22:30:00.664066000  192.168.100.120:44174")
+    assert "packets: 104  missing: 0  outcome: stopped by client" in " ".join(told)
+    assert "".join(line.strip() for line in told).count("y" * 150) == 2
+    assert len(told) <= 2 + 2 * 7
 
 
 def test_an_empty_table_is_said(capsys, terminal):

@@ -231,3 +231,7 @@ def test_the_command_typed_wrong(case, tmp_path):
     assert (inside.exit_code, "lies in the case" in inside.output) == (2, True)
     done = run(case.path, "--out", tmp_path / "out", "--media", TONE)
     assert (done.exit_code, f"{TONE}.sound.png" in done.output) == (0, True)
+    empty = tmp_path / "empty.pcap"
+    empty.write_bytes(b"")
+    nothing = run(mmsforensics.analyze(empty, tmp_path / "nothing").path, "--out", tmp_path / "none")
+    assert (nothing.exit_code, "no recovered medium to look at" in nothing.output) == (1, True)

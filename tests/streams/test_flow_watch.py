@@ -131,6 +131,26 @@ def test_who_opened_it(tmp_path):
     assert Wire().say(1, 0, b"world").watched(tmp_path).summary.opener is None
 
 
+def test_an_answer_alone_tells_who_opened_it(tmp_path):
+    """As a tap in one direction has it: whoever sends SYN and ACK was called."""
+    seen = Wire().say(1, -1, flags=SYN | ACK).say(1, 0, b"world").watched(tmp_path)
+    assert seen.summary.opener == seen.summary.flow.a
+    assert seen.only(Kind.START_NOT_CAPTURED)[0] == 1, "the SYN itself is not there"
+    late = Wire().open()
+    late.frames[0], late.frames[1] = late.frames[1], late.frames[0]
+    assert late.watched(tmp_path).summary.opener == seen.summary.flow.a
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_connection_that_nobody_answers_begins_in_the_capture(tmp_path, side):
+    """A scan's SYN: its row names who sent the frame that it points to."""
+    seen = Wire().say(side, -1, flags=SYN).watched(tmp_path)
+    assert seen.summary.began == "half a handshake"
+    assert sorted(seen.kinds) == sorted([Kind.ONE_SIDED, Kind.END_NOT_CAPTURED])
+    assert seen.only(Kind.ONE_SIDED)[0] == 1 - side
+    assert seen.only(Kind.END_NOT_CAPTURED)[0] == side
+
+
 def test_options_of_the_handshake(tmp_path):
     options = bytes([1, 2, 4, 0x05, 0xB4, 3, 3, 7])  # no-operation, MSS 1460, scale 7
     seen = Wire(vlan=(100, 7)).open(options=options).watched(tmp_path)
