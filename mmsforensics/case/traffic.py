@@ -185,8 +185,10 @@ class Traffic:
             details = _gap_details(a)
         elif kind is Kind.MAC_CHANGE:
             details = {
-                name: number.to_bytes(6, "big").hex(":") for name, number in (("before", a), ("after", b))
+                name: (number % 2**48).to_bytes(6, "big").hex(":")
+                for name, number in (("before", a), ("after", b))
             }
+            details["address"] = "destination" if a >> 48 else "source"
         return json.dumps(details, sort_keys=True)
 
 
