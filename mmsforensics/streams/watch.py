@@ -92,6 +92,7 @@ ANOMALY = np.dtype(
         ("size", "i8"),  # bytes
         ("a", "i8"),  # what `flow_watch.DETAILS` says
         ("b", "i8"),
+        ("previous", "i8"),  # the frame that headers were held against, 0 for other kinds
         ("kind", "u1"),  # Kind
         ("direction", "u1"),  # 0 from endpoint a, 1 from b
     ],
@@ -219,6 +220,7 @@ def _put(out, n, row, kind, direction, offset, size, a, b):
     item["frame"], item["ts"] = row["frame"], row["ts"]
     item["kind"], item["direction"] = kind, direction
     item["offset"], item["size"], item["a"], item["b"] = offset, size, a, b
+    item["previous"] = 0
     return n + 1
 
 
@@ -400,7 +402,9 @@ def _payload(row, side, other, d, at, size, out, n):
         if filled and again == 0:
             rtt = max(side["rtt"], other["rtt"])
             late = row["ts"] - side["high_ts"]
-            if late <= (rtt if rtt > 0 else USUAL_DISORDER_NS):
+            if late < 0 and row["transport"] == 0:
+                pass  # a packet of which a fragment is missing is handed on when that comes no more
+            elif late <= (rtt if rtt > 0 else USUAL_DISORDER_NS):
                 side["out_of_order"] += 1
                 n = _put(out, n, row, 2, d, at, size, late, 0)
             else:
@@ -522,6 +526,7 @@ def observe(rows, direction, start, data, checks, sides, out):
         size = np.int64(row["payload_wire"])
         if side["packets"] == 0:
             side["first_frame"], side["first_ts"] = row["frame"], row["ts"]
+        previous = side["last_frame"]
         side["last_frame"], side["last_ts"] = row["frame"], row["ts"]
         side["packets"] += 1
         side["bytes"] += row["wirelen"]
@@ -539,7 +544,10 @@ def observe(rows, direction, start, data, checks, sides, out):
             if checks[i] != 3 and _seen_twice(row, side, ident):
                 n = _put(out, n, row, 20, d, -1, size, np.int64(ident), 0)
                 continue
+            told = n
             n = _headers(row, side, data, frame, ident, d, out, n)
+            for k in range(told, n):
+                out[k]["previous"] = previous
         if side["origin"] < 0:
             continue
         at = _offset(side, np.int64(row["seq"]) + (1 if flags & SYN else 0))
@@ -547,7 +555,7 @@ def observe(rows, direction, start, data, checks, sides, out):
             side["bad"] += 1
             n = _put(out, n, row, 19, d, at, size, 0, 0)
             continue  # its receiver did not take it
-        if row["payload_len"] < row["payload_wire"]:
+        if row["payload_len"] < row["payload_wire"] and whole:  # else a fragment is missing
             n = _put(out, n, row, 21, d, at + np.int64(row["payload_len"]), size - row["payload_len"], 0, 0)
         if size == 0 and ((flags & SYN and side["syn"]) or (flags & FIN and side["fin"] >= 0)):
             side["retransmitted"] += 1
@@ -582,6 +590,7 @@ def observe(rows, direction, start, data, checks, sides, out):
                     n = _put(out, n, row, 6, d, at, 0, side["bound"], 0)
             else:
                 side["fin"] = at + size
+                side["acked"] = min(side["acked"], side["fin"])  # its acknowledgement may stand before it
         if flags & ACK and not flags & RST:
             n = _acknowledged(row, side, other, d, out, n)
             if row["window"] == 0 and not flags & (SYN | FIN):
