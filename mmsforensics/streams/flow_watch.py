@@ -238,14 +238,20 @@ class FlowWatch:
                     Kind.GAP, side, known.frame, known.ts, offset=known.offset, size=known.length, a=acked
                 )
                 said.append(known)
-            else:
-                if isinstance(item, Conflict):
+            elif isinstance(item, Conflict):
+                if not self._keeps_alive(item):
                     self._conflicts.append((side, item))
-                else:
-                    self._unacked[side].append(item.pieces)
+                    said.append(item)
+            else:
+                self._unacked[side].append(item.pieces)
                 said.append(item)
         self._settle(side)
         return said
+
+    def _keeps_alive(self, conflict: Conflict) -> bool:
+        """Whether a byte that differs is that of a keep-alive just seen, which may be any [RFC 9293 3.8.4]."""
+        probes = (rows["frame"][rows["kind"] == Kind.KEEP_ALIVE] for rows in self._told)
+        return len(conflict.other) == 1 and any((frames == conflict.frame).any() for frames in probes)
 
     def _settle(self, side: int) -> None:
         """Let go of the pieces that are acknowledged; without acknowledgements nothing is kept."""

@@ -159,7 +159,7 @@ SIDE = np.dtype(
 )
 """What is known of one direction."""
 
-ROWS_A_PACKET: Final = 12
+ROWS_A_PACKET: Final = 14
 """Anomalies that one packet can show, at most."""
 
 

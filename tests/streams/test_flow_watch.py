@@ -344,12 +344,18 @@ def test_a_closed_window_and_a_probe_of_it(tmp_path):
     assert Kind.BEYOND_WINDOW not in seen.kinds
 
 
-@pytest.mark.parametrize("payload", [b"", b"d"])
+@pytest.mark.parametrize("payload", [b"", b"d", b"\xff"])
 def test_a_keep_alive(payload, tmp_path):
     wire = Wire().open().say(1, 0, b"world").say(0, 0, acked=5).say(1, 4, payload, after=1000 * MS)
     seen = wire.watched(tmp_path)
     assert seen.only(Kind.KEEP_ALIVE)[:2] == (1, 4)
     assert Kind.SPURIOUS_RETRANSMISSION not in seen.kinds
+    assert not any(isinstance(item, Conflict) for item in seen.items[1])
+
+
+def test_a_byte_that_nobody_acknowledged_is_no_keep_alive(tmp_path):
+    seen = Wire().open().say(1, 0, b"world").say(1, 4, b"\xff", after=1000 * MS).watched(tmp_path)
+    assert [item.other for item in seen.items[1] if isinstance(item, Conflict)] == [b"\xff"]
 
 
 def test_data_behind_the_end(tmp_path):
