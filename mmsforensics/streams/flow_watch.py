@@ -249,7 +249,7 @@ class FlowWatch:
         return said
 
     def _keeps_alive(self, conflict: Conflict) -> bool:
-        """Whether a byte that differs is that of a keep-alive just seen, which may be any [RFC 9293 3.8.4]."""
+        """Whether a byte that differs is that of a keep-alive, which may be any [RFC 9293 3.8.4]."""
         probes = (rows["frame"][rows["kind"] == Kind.KEEP_ALIVE] for rows in self._told)
         return len(conflict.other) == 1 and any((frames == conflict.frame).any() for frames in probes)
 
