@@ -33,6 +33,10 @@ FIN = 1
 SYN = 2
 RST = 4
 
+DISORDER_AT_START = 1 << 20
+"""Bytes before the first segment captured at which a stream without its SYN may begin nevertheless: what was
+overtaken lies within a window."""
+
 MAX_FINS = 8
 """Ends of a stream that are remembered where FINs contradict each other; a host sends one."""
 
@@ -207,6 +211,7 @@ class TcpReassembler:
         filled = np.flatnonzero((rows["payload_len"] > 0) & ((rows["flags"] & RST) == 0))
         chosen = rows["seq"][filled] if len(filled) else rows["seq"][:1]
         ahead = (chosen - chosen[0]).astype(np.uint32).view(np.int32)
+        ahead[ahead < -DISORDER_AT_START] = 0  # no part of what was being sent
         self._reference = int(chosen[int(np.argmin(ahead))])
 
     def _offsets(self, rows: NDArray[np.void]) -> NDArray[np.int64]:

@@ -33,6 +33,9 @@ USUAL_DISORDER_NS: Final = 3_000_000
 """A segment that fills a hole this soon after the one that showed it was overtaken; one that comes later was
 sent again. Used where no handshake tells the round-trip time."""
 
+LARGEST_WINDOW: Final = 8 << 20
+"""Bytes that a window of unknown scale is taken for at most: several times the largest seen in the field."""
+
 STEADY: Final = 16
 """Small steps of the IP identification after which a jump is worth a row."""
 
@@ -115,7 +118,7 @@ SIDE = np.dtype(
         ("syn_ts", "i8"),
         ("rtt", "i8"),  # ns, -1 while unknown; of the side that opened the connection
         ("edge", "i8"),  # offset up to which the other side has ever said that it has room, -1 while unknown
-        ("bound", "i8"),  # the same, at the largest scale there is while the scale is unknown
+        ("bound", "i8"),  # the same, at the largest window there is while the scale is unknown
         ("leap", "i8"),  # a segment beyond that, not believed yet: its offset, -1 for none
         ("leap_end", "i8"),
         ("leap_fin", "i8"),  # the offset of such a FIN
@@ -378,7 +381,7 @@ def _fill_holes(side, start, end):
 def _payload(row, side, other, d, at, size, out, n):
     """A segment with `size` bytes of payload at stream offset `at`."""
     end = at + size
-    limit = side["edge"] if side["edge"] >= 0 else side["bound"]
+    limit = side["edge"]
     probe = size == 1 and other["closed_window"]
     if side["rst"]:
         n = _put(out, n, row, 8, d, at, size, 0, 0)
@@ -391,6 +394,8 @@ def _payload(row, side, other, d, at, size, out, n):
     borne_out = at == side["leap_end"]
     if not borne_out and 0 <= side["bound"] < at and at > side["next"]:
         side["leap"], side["leap_end"], side["leap_frame"] = at, end, row["frame"]
+        if limit < 0:
+            n = _put(out, n, row, 6, d, at, size, side["bound"], 0)
         return n
     if borne_out:
         _follow(side)
@@ -477,7 +482,7 @@ def _room(row, side, other):
         return window, window
     if scale >= 0 and other["scale"] >= 0:
         return window << scale, window << scale
-    return np.int64(-1), window << np.int64(14)
+    return np.int64(-1), min(window << np.int64(14), LARGEST_WINDOW)
 
 
 @njit(cache=True, nogil=True)

@@ -432,6 +432,20 @@ def test_an_acknowledgement_of_what_was_never_sent(tmp_path):
     assert (side.acked, side.acked_unseen, side.seen_unacked) == (11, 0, 0)
 
 
+@pytest.mark.parametrize("far", [9 * 10**8, -9 * 10**8])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_forged_segment_inside_of_a_connection(far, place, tmp_path):
+    """Where the scale of the window is not known it moves nothing either, nor is it the beginning."""
+    wire = Wire().say(1, 0, b"hello").say(0, 0, acked=5).say(1, 5, b"world").say(0, 0, acked=10)
+    wire.frames.insert(2 + place, Wire().say(1, 5 + far, b"forged").frames[0])
+    wire.frames = [(frame, 10**18 + n * MS) for n, (frame, _) in enumerate(wire.frames)]
+    seen = wire.say(1, 10, b"!").say(0, 0, acked=11).watched(tmp_path)
+    assert seen.data(1) == b"hello" + b"world!"
+    side = seen.summary.sides[1]
+    assert (side.gap_bytes, side.acked, side.acked_unseen, side.seen_unacked) == (0, 11, 0, 0)
+    assert (Kind.BEYOND_WINDOW in seen.kinds) == (far > 0)
+
+
 PAUSE = 10**8
 
 
