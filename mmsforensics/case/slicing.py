@@ -227,7 +227,7 @@ class _Search:
             numbers = batch.rows["frame"][watched.flow.rows(batch.rows)].astype(np.int64)
             numbers = numbers[numbers >= watched.first]
             joined = np.isin(numbers, np.fromiter(self.fragments.joined, dtype=np.int64))
-            pieces = [self.fragments.joined[n]["frame"] for n in numbers[joined].tolist()]
+            pieces = [self.fragments.members[n] for n in numbers[joined].tolist()]
             # The row of a packet put together stands where its last fragment does: the flow's last frame may
             # be said to be any of them.
             last = watched.last if watched.last is not None else np.iinfo(np.int64).max

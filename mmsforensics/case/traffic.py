@@ -155,6 +155,7 @@ class Traffic:
         named = [self._named[uid] for uid in uids.tolist()]
         capture_ids, frames = self._book.columns(rows["frame"])
         kinds = rows["kind"].tolist()
+        elsewhere = self._elsewhere(rows)
         self._store.append(
             "anomalies",
             {
@@ -169,16 +170,33 @@ class Traffic:
                 "ts": rows["ts"],
                 "stream_offset": array_of(rows["offset"], pa.uint64(), rows["offset"] < 0),
                 "kind": [KINDS[k] for k in kinds],
-                "severity": [SEVERITIES[k] for k in kinds],
+                "severity": ["info" if n in elsewhere else SEVERITIES[k] for n, k in enumerate(kinds)],
                 "size": rows["size"].astype(np.uint64),
                 "details": [
-                    self._details(Kind(k), a, b)
-                    for k, a, b in zip(kinds, rows["a"].tolist(), rows["b"].tolist(), strict=True)
+                    self._details(Kind(k), a, b, elsewhere.get(n))
+                    for n, (k, a, b) in enumerate(
+                        zip(kinds, rows["a"].tolist(), rows["b"].tolist(), strict=True)
+                    )
                 ],
             },
         )
 
-    def _details(self, kind: Kind, a: int, b: int) -> str:
+    def _elsewhere(self, rows: NDArray[np.void]) -> dict[int, str]:
+        """Rows whose packet came another way than one of another capture: taps at two places see just that.
+
+        Returns
+        -------
+        dict of int to str
+            The other capture, by the index of the row.
+        """
+        found = {}
+        for n in np.flatnonzero(rows["previous"]).tolist():
+            before = self._book.one(int(rows["previous"][n]))[0]
+            if before != self._book.one(int(rows["frame"][n]))[0]:
+                found[n] = before
+        return found
+
+    def _details(self, kind: Kind, a: int, b: int, before: str | None) -> str:
         if kind is Kind.OVERLAP_CONFLICT:
             return json.dumps(self._conflicts[a], sort_keys=True)
         details: dict[str, object] = dict(zip(DETAILS.get(kind, ()), (a, b), strict=False))
@@ -186,8 +204,12 @@ class Traffic:
             details = _gap_details(a)
         elif kind is Kind.MAC_CHANGE:
             details = {
-                name: number.to_bytes(6, "big").hex(":") for name, number in (("before", a), ("after", b))
+                name: (number % 2**48).to_bytes(6, "big").hex(":")
+                for name, number in (("before", a), ("after", b))
             }
+            details["address"] = "destination" if a >> 48 else "source"
+        if before is not None:
+            details["before_capture_id"] = before
         return json.dumps(details, sort_keys=True)
 
 

@@ -47,6 +47,9 @@ custom."""
 TALLIES: Final = ("name resolution", "systemd journal", "decryption secrets", "custom", "unknown")
 """Kinds of blocks whose contents are not kept, in the order in which they are counted."""
 
+NUMBERED_BY_WIRESHARK: Final = ("systemd journal", "custom")
+"""Those that Wireshark lists among the packets, so that its numbers of frames behind them are higher."""
+
 BLOCK_MINIMUM: Final = 12
 """Type and twice the length [section 3.1]."""
 
@@ -296,8 +299,11 @@ def packet_comments(data: Bytes, pos: int, section: Section) -> list[str]:
 
 def tally_note(tallies: NDArray[np.int64]) -> str | None:
     """Say which blocks were passed over."""
-    said = [f"{n} {kind}" for kind, n in zip(TALLIES, tallies[:-1].tolist(), strict=True) if n]
-    return f"blocks whose contents are not kept: {', '.join(said)}" if said else None
+    counted = dict(zip(TALLIES, tallies[:-1].tolist(), strict=True))
+    said = [f"{n} {kind}" for kind, n in counted.items() if n]
+    shown = sum(counted[kind] for kind in NUMBERED_BY_WIRESHARK)
+    also = f"; Wireshark gives {shown} of them numbers of frames, which are not counted here" if shown else ""
+    return f"blocks whose contents are not kept: {', '.join(said)}{also}" if said else None
 
 
 def interface_row(link: int, snaplen: int, resolution: int, seconds: int) -> NDArray[np.void]:

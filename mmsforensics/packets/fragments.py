@@ -36,6 +36,9 @@ MAX_AGE_NS: Final = 30_000_000_000
 MAX_PIECES: Final = 2048
 """Fragments of one packet: 64 KiB over the smallest link that RFC 791 knows are 1366."""
 
+MAX_FRAMES: Final = 4 * MAX_PIECES
+"""Frames of one packet that are remembered, repeated fragments included."""
+
 MAX_ANOMALIES: Final = 100
 """Anomalies told one by one."""
 
@@ -79,6 +82,8 @@ class _Packet:
     """Of the whole payload, once the last fragment is there."""
     proto: int = 0
     size: int = 0
+    frames: list[int] = field(default_factory=list)
+    """All that were captured of it, those behind a hole and repeated ones as well."""
 
     @property
     def whole(self) -> bool:
@@ -159,6 +164,8 @@ class Fragments:
         self.joined: dict[int, NDArray[np.void]] = {}
         """Packets put together in the last batch: where their bytes come from (dtype `PIECE_OF_PACKET`), by
         the frame number of their row."""
+        self.members: dict[int, NDArray[np.int64]] = {}
+        """All frames of these packets, by the same number; of what is not `joined` as well."""
         self.incomplete: list[int] = []
         """Frames of the last fragments of packets that were given up in the last batch."""
         self.anomalies: list[tuple[int, str]] = []
@@ -166,7 +173,7 @@ class Fragments:
 
     def feed(self, batch: PacketBatch) -> PacketBatch:
         """Return the batch with a row for each packet that is whole now."""
-        self.joined, self.incomplete = {}, []
+        self.joined, self.members, self.incomplete = {}, {}, []
         if not len(batch.rows) or (not batch.rare and not self._waiting):
             return batch
         places = np.flatnonzero(batch.rows["status"] == Status.FRAGMENT)
@@ -179,7 +186,7 @@ class Fragments:
 
     def finish(self) -> PacketBatch | None:
         """Give up what still waits; returns what is there of it."""
-        self.joined, self.incomplete = {}, []
+        self.joined, self.members, self.incomplete = {}, {}, []
         left = [packet for key in list(self._waiting) if (packet := self._give_up(key)) is not None]
         if not left:
             return None
@@ -202,6 +209,8 @@ class Fragments:
         )
         before = packet.size
         odd = packet.add(piece)
+        if len(packet.frames) < MAX_FRAMES:
+            packet.frames.append(piece.frame)
         self._bytes += packet.size - before
         if odd and len(self.anomalies) < MAX_ANOMALIES:
             self.anomalies.append((piece.frame, f"an IP fragment {odd}"))
@@ -255,6 +264,7 @@ class Fragments:
             joined, origins = packet.joined()
             array[index] = _row(packet, joined, at)
             self.joined[int(packet.row["frame"])] = origins
+            self.members[int(packet.row["frame"])] = np.array(packet.frames, dtype=np.int64)
             data.append(np.frombuffer(joined, dtype=np.uint8))
             at += len(joined)
         return PacketBatch(np.concatenate((before, rows)), np.concatenate(data), batch.base)

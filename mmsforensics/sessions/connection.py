@@ -110,15 +110,17 @@ class Connection:
         syn = np.flatnonzero((rows["flags"] & (SYN | ACK)) == SYN)
         if len(syn) and self._syn_from is None:
             self._syn_from = int(packets.direction[syn[0]])
-        self._reset |= bool((rows["flags"] & RST).any())
         checks = self._watch.checks(packets)
         doubtful = self._watch.doubtful(checks, packets.direction)
+        taken = rows["flags"] if doubtful is None else rows["flags"][~doubtful]
+        self._reset |= bool((taken & RST).any())
         items: list[list[Item]] = []
         for side in (0, 1):
             mine = np.flatnonzero(packets.direction == side)
             wrong = None if doubtful is None else doubtful[mine]
             stream, start, seen = self._streams[side], packets.start.take(mine), rows.take(mine)
-            self._closed[side] |= bool((seen["flags"] & FIN).any())
+            heard = seen["flags"] if wrong is None else seen["flags"][~wrong]
+            self._closed[side] |= bool((heard & FIN).any())
             items.append(stream.push(seen, packets.data, start, wrong))
         self._watch.see(packets, checks, [stream.origin for stream in self._streams])
         for side in (0, 1):  # only now is known what was acknowledged of a hole
@@ -128,7 +130,8 @@ class Connection:
     def finish(self) -> list[Message]:
         """Take note that no more packets come."""
         for side in (0, 1):
-            self._held[side].extend(self._watch.items(side, self._streams[side].finish()))
+            left = self._streams[side].finish(self._watch.accepted(side))
+            self._held[side].extend(self._watch.items(side, left))
         return list(self._advance(final=True))
 
     def _advance(self, *, final: bool) -> Iterator[Message]:

@@ -75,6 +75,7 @@ class MmsSession:
         self._header_incarnation = -1
         self._asked_udp = False
         self._answered = False  # whether any word of the server was captured
+        self._asked = False  # and of the client: a tap of its own, with another clock, may give it later
         self._stopping = False
         self._host = ""
         self._stray = 0  # packets since the last part of a header that is not whole
@@ -105,7 +106,7 @@ class MmsSession:
 
     def is_over_by(self, message: Message) -> bool:
         """Whether a message begins another session on the connection: a Connect behind a content's."""
-        connects = isinstance(message, MmsMessage) and message.name == "Connect"
+        connects = isinstance(message, MmsMessage) and message.name == "Connect" and self._asked
         return connects and self.story.phase not in (automaton.BEGUN, automaton.CHALLENGED, automaton.FAILED)
 
     def takes_from(self, sender: Endpoint, at: At) -> bool:
@@ -157,6 +158,7 @@ class MmsSession:
         details = {"mid": message.mid, "size": message.size, **fields}
         hr = fields.get("hr", 0)
         self._answered |= message.at.direction == "server"
+        self._asked |= message.at.direction == "client"
         failed = isinstance(hr, int) and bool(hr & 0x80000000)
         match message.name:
             case "Connect":

@@ -22,6 +22,12 @@ some captures have none that is right."""
 OPENS: Final = 1
 """Of a side's `syn`: its SYN opens the connection and answers none."""
 
+UNKNOWN_AT_FIRST: Final = (
+    *("origin", "acked", "fin", "rtt", "scale", "edge", "bound"),
+    *("leap", "leap_end", "leap_fin", "leap_ack", "heard_frame"),
+)
+"""Fields of SIDE that are -1 while nothing is known."""
+
 VLAN_TYPES: Final = (0x8100, 0x88A8, 0x9100)
 ETHERNET: Final = 1
 
@@ -39,6 +45,7 @@ DETAILS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.MAC_CHANGE: ("before", "after"),
     Kind.DUPLICATE_FRAME: ("ip_id",),
     Kind.PORT_REUSE: ("flows_before",),
+    Kind.ACK_OF_UNSENT: ("acknowledges_up_to",),
 }
 """What the columns `a` and `b` of ANOMALY say, by kind."""
 
@@ -52,6 +59,7 @@ SEVERITY: Final[dict[Kind, str]] = {
     Kind.MAC_CHANGE: "medium",
     Kind.GAP: "medium",
     Kind.ACKED_UNSEEN: "medium",
+    Kind.ACK_OF_UNSENT: "medium",
     Kind.SNAPLEN_CUT: "medium",
     Kind.ONE_SIDED: "medium",
     Kind.TTL_CHANGE: "low",
@@ -119,7 +127,8 @@ class FlowSummary:
     began: str
     """``handshake``, ``half a handshake``, ``in the middle`` or, of UDP, ``datagram``."""
     ended: str
-    """``fin``, ``half closed``, ``reset``, ``capture ended``; of UDP ``datagram``."""
+    """``fin``, ``half closed``, ``reset`` (where not both sides have sent a FIN), ``capture ended``; of UDP
+    ``datagram``."""
 
 
 class FlowWatch:
@@ -130,15 +139,13 @@ class FlowWatch:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._sides = np.zeros(2, dtype=SIDE)
-        for name in ("origin", "acked", "fin", "rtt", "window", "scale"):
+        for name in UNKNOWN_AT_FIRST:
             self._sides[name] = -1
         self._gaps: tuple[list[Gap], list[Gap]] = ([], [])
         self._unacked: tuple[list[NDArray[np.void]], list[NDArray[np.void]]] = ([], [])
         self._vlans: tuple[int, ...] | None = None
         self._told: list[NDArray[np.void]] = []
         self._conflicts: list[tuple[int, Conflict]] = []
-        if flow.reused:
-            self._tell(Kind.PORT_REUSE, 0, flow.first_frame, flow.first_ts, a=flow.reused)
 
     def checks(self, packets: FlowPackets) -> NDArray[np.uint8]:
         """What the checksum of each packet says: a `Check` each."""
@@ -175,11 +182,38 @@ class FlowWatch:
         for side in (0, 1):
             origin = origins[side]
             if origin is not None:
-                self._sides["origin"][side] = origin
+                self._begin(side, origin)
         out = np.empty(len(packets.rows) * ROWS_A_PACKET, dtype=ANOMALY)
         n = observe(packets.rows, packets.direction, packets.start, packets.data, checks, self._sides, out)
         if n:
             self._told.append(out[:n].copy())
+
+    def _begin(self, side: int, origin: int) -> None:
+        """Take the sequence number of stream offset 0; what was presumed of it is set right."""
+        known = self._sides[side : side + 1]
+        if known["presumed"][0]:
+            shift = (origin - int(known["origin"][0]) + 2**31) % 2**32 - 2**31
+            for name in ("acked", "edge", "bound", "leap_ack"):
+                value = int(known[name][0])
+                known[name] = max(value - shift, -1) if value >= 0 else -1
+            known["presumed"] = 0
+        known["origin"] = origin
+
+    def accepted(self, side: int) -> int | None:
+        """Stream offset beyond which the receiver took nothing; None if it is not known to have refused any.
+
+        Asked when no more packets come: what lay beyond all windows, and what the receiver went on without,
+        it has refused. Where nothing speaks against it the capture is believed to have paused.
+        """
+        known = self._sides[side : side + 1]
+        heard = int(known["heard_frame"][0]) > int(known["leap_frame"][0])
+        leaps = max(int(known["leap"][0]), int(known["leap_fin"][0]))
+        if leaps >= 0 and heard and leaps > int(known["bound"][0]):
+            return int(known["bound"][0])
+        for name, leap in (("next", "leap_end"), ("fin", "leap_fin"), ("acked", "leap_ack")):
+            known[name] = np.maximum(known[name], known[leap])
+            known[leap] = -1
+        return None
 
     @property
     def sides(self) -> NDArray[np.void]:
@@ -207,14 +241,20 @@ class FlowWatch:
                     Kind.GAP, side, known.frame, known.ts, offset=known.offset, size=known.length, a=acked
                 )
                 said.append(known)
-            else:
-                if isinstance(item, Conflict):
+            elif isinstance(item, Conflict):
+                if not self._keeps_alive(item):
                     self._conflicts.append((side, item))
-                else:
-                    self._unacked[side].append(item.pieces)
+                    said.append(item)
+            else:
+                self._unacked[side].append(item.pieces)
                 said.append(item)
         self._settle(side)
         return said
+
+    def _keeps_alive(self, conflict: Conflict) -> bool:
+        """Whether a byte that differs is that of a keep-alive, which may be any [RFC 9293 3.8.4]."""
+        probes = (rows["frame"][rows["kind"] == Kind.KEEP_ALIVE] for rows in self._told)
+        return len(conflict.other) == 1 and any((frames == conflict.frame).any() for frames in probes)
 
     def _settle(self, side: int) -> None:
         """Let go of the pieces that are acknowledged; without acknowledgements nothing is kept."""
@@ -277,6 +317,9 @@ class FlowWatch:
     def _finish_rows(self, summary: FlowSummary) -> None:
         if self.flow.proto != TCP:
             return
+        first = self._side_of("first_frame", summary.first_frame)
+        if self.flow.reused:
+            self._tell(Kind.PORT_REUSE, first, summary.first_frame, summary.first_ts, a=self.flow.reused)
         for side in (0, 1):
             tail = self._tail_unseen(side)
             if tail:
@@ -287,11 +330,10 @@ class FlowWatch:
             if not self._sides["packets"][side]:
                 self._tell(Kind.ONE_SIDED, side, summary.first_frame, summary.first_ts)
         if not (self._sides["syn"] == OPENS).any():
-            side = self._side_of("first_frame", summary.first_frame)
-            self._tell(Kind.START_NOT_CAPTURED, side, summary.first_frame, summary.first_ts)
+            self._tell(Kind.START_NOT_CAPTURED, first, summary.first_frame, summary.first_ts)
         if summary.ended == "capture ended":
-            side = self._side_of("last_frame", summary.last_frame)
-            self._tell(Kind.END_NOT_CAPTURED, side, summary.last_frame, summary.last_ts)
+            last = self._side_of("last_frame", summary.last_frame)
+            self._tell(Kind.END_NOT_CAPTURED, last, summary.last_frame, summary.last_ts)
 
     def _side_of(self, which: str, frame: int) -> int:
         """Who sent the first or the last frame of the flow."""
@@ -345,7 +387,8 @@ class FlowWatch:
         acked = self._acked(side)
         if acked is None or self._sides["origin"][side] < 0:
             return 0
-        return max(acked - int(self._sides["next"][side]), 0)
+        told = max((gap.offset + gap.length for gap in self._gaps[side]), default=0)  # also one before a FIN
+        return max(acked - max(int(self._sides["next"][side]), told), 0)
 
     def _side(self, d: int) -> SideSummary:
         side, gaps = self._sides[d], self._gaps[d]
@@ -353,9 +396,9 @@ class FlowWatch:
         self._settle(d)
         unseen = unacked = None
         if acked is not None:
-            unseen = sum(gap.acked or 0 for gap in gaps) + self._tail_unseen(d)
-            not_seen = sum(gap.length - (gap.acked or 0) for gap in gaps)
-            unacked = max(int(side["next"]) - acked - not_seen, 0)
+            unseen = sum(_within(gap, 0, acked) for gap in gaps) + self._tail_unseen(d)
+            end = int(side["next"])
+            unacked = max(end - acked, 0) - sum(_within(gap, acked, end) for gap in gaps)
         heard = bool(side["headers"])
         return SideSummary(
             packets=int(side["packets"]),
@@ -381,9 +424,10 @@ class FlowWatch:
         )
 
     def _unseen(self, side: int) -> Iterator[tuple[int, int]]:
+        acked = self._acked(side) or 0
         for gap in self._gaps[side]:
-            if gap.acked:
-                yield gap.frame, gap.acked
+            if known := _within(gap, 0, acked):
+                yield gap.frame, known
         if tail := self._tail_unseen(side):
             yield int(self._sides["last_frame"].max()), tail
 
@@ -407,10 +451,15 @@ class FlowWatch:
     def _ended(self) -> str:
         if self.flow.proto != TCP:
             return "datagram"
-        if self._sides["rst"].any():
-            return "reset"
         fins = int(np.count_nonzero(self._sides["fin"] >= 0))
+        if fins < 2 and self._sides["rst"].any():
+            return "reset"
         return ("capture ended", "half closed", "fin")[fins]
+
+
+def _within(gap: Gap, start: int, end: int) -> int:
+    """Bytes of a gap between two stream offsets."""
+    return max(min(gap.offset + gap.length, end) - max(gap.offset, start), 0)
 
 
 def _end(pieces: NDArray[np.void]) -> int:

@@ -9,6 +9,7 @@ Rules of this file:
 * a hole is declared only when nothing can fill it any more: at the end of the flow, or when more than
   `PENDING_LIMIT` bytes wait behind it. An ACK for bytes that were not captured proves nothing about
   the order of the capture file, and declares no hole;
+* what a receiver is known to have refused, because it lay outside of its window, is no part of the stream;
 * no byte is invented: a hole is a `Gap`, and so is the part of a segment that the snapshot length cut.
 """
 
@@ -32,6 +33,13 @@ FIN = 1
 SYN = 2
 RST = 4
 
+DISORDER_AT_START = 1 << 20
+"""Bytes before the first segment captured at which a stream without its SYN may begin nevertheless: what was
+overtaken lies within a window."""
+
+MAX_FINS = 8
+"""Ends of a stream that are remembered where FINs contradict each other; a host sends one."""
+
 Item = Run | Gap | Conflict
 
 HISTORY = 64 << 10
@@ -52,6 +60,7 @@ class TcpReassembler:
         "_doubtful",
         "_fin",
         "_fin_seen",
+        "_fins",
         "_history",
         "_history_size",
         "_limit",
@@ -72,6 +81,7 @@ class TcpReassembler:
         self._seen_syn = False
         self._fin: int | None = None
         self._fin_seen = (0, 0)  # frame and time stamp of the first FIN
+        self._fins: set[int] = set()  # where FINs say that the stream ends, if not all say the same
         self._waiting = np.empty(0, dtype=SEGMENT)
         self._data = np.empty(0, dtype=np.uint8)
         self._doubtful: list[tuple[NDArray[np.void], NDArray[np.uint8]]] = []  # segments and their bytes
@@ -145,13 +155,8 @@ class TcpReassembler:
         if self._reference is None:
             self._begin(rows)
         flags = rows["flags"]
-        fins = np.flatnonzero(flags & FIN)
-        if len(fins):
-            last = rows[fins[:1]]
-            if self._fin is None:
-                self._fin_seen = int(last["frame"][0]), int(last["ts"][0])
-            end = int(self._offsets(last)[0]) + int(last["payload_wire"][0])
-            self._fin = end if self._fin is None else max(self._fin, end)
+        fins = (flags & FIN) > 0
+        self._note_fins(rows[fins if doubtful is None else fins & ~doubtful])
         filled = rows["payload_len"] > 0
         filled &= (flags & RST) == 0  # a reset's payload is a message for humans [RFC 9293 3.5.3]
         if doubtful is not None and doubtful.any():
@@ -163,9 +168,33 @@ class TcpReassembler:
             rows, start = rows[filled], start[filled]
         return self._take(rows, self._offsets(rows), data, start)
 
-    def finish(self) -> list[Item]:
-        """Hand on all that waits, with the holes before it, and the hole before the FIN."""
+    def _note_fins(self, rows: NDArray[np.void]) -> None:
+        if not len(rows):
+            return
+        if self._fin is None:
+            self._fin_seen = int(rows["frame"][0]), int(rows["ts"][0])
+        ends = self._offsets(rows) + rows["payload_wire"].astype(np.int64)
+        self._fins.update(ends[:MAX_FINS].tolist())
+        self._fins = set(sorted(self._fins)[-MAX_FINS:])
+        self._fin = max(self._fins)
+
+    def _refuse(self, accepted: int) -> None:
+        """Let go of what waits beyond what the receiver accepted."""
+        self._retain(np.flatnonzero(self._waiting["offset"] <= accepted))
+        self._fin = max((f for f in self._fins if f <= max(accepted, self._next)), default=None)
+
+    def finish(self, accepted: int | None = None) -> list[Item]:
+        """Hand on all that waits, with the holes before it, and the hole before the FIN.
+
+        Parameters
+        ----------
+        accepted : int, optional
+            Stream offset beyond which the receiver refused what it got (`FlowWatch.accepted`): nothing of it
+            is handed on.
+        """
         self._take_back()
+        if accepted is not None:
+            self._refuse(accepted)
         items = self._drain(0)
         if self._fin is not None and self._fin > self._next:
             items.append(Gap(self._next, self._fin - self._next, self.last_frame, self.last_ts))
@@ -182,6 +211,7 @@ class TcpReassembler:
         filled = np.flatnonzero((rows["payload_len"] > 0) & ((rows["flags"] & RST) == 0))
         chosen = rows["seq"][filled] if len(filled) else rows["seq"][:1]
         ahead = (chosen - chosen[0]).astype(np.uint32).view(np.int32)
+        ahead[ahead < -DISORDER_AT_START] = 0  # no part of what was being sent
         self._reference = int(chosen[int(np.argmin(ahead))])
 
     def _offsets(self, rows: NDArray[np.void]) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 Rules of this file:
 
 * a flow is a five-tuple between two SYNs; a SYN that cannot belong to the connection seen so far
-  begins a new flow (port reuse);
+  begins a new flow (port reuse); where nobody takes it up and the connection before goes on, what follows is
+  that one's again: a SYN inside of a connection is answered, but changes nothing [RFC 5961 4];
 * the fate of a flow is decided by its payload alone: undecided, wanted, unwanted, or HTTP, which may
   turn wanted at any later message and is therefore never let go; connections to a file server (SMB) are
   treated alike;
@@ -102,6 +103,8 @@ FLOW = np.dtype(
         ("epoch", "u8"),  # frame of the last HTTP request: what was kept before it is of no use
         ("first_ts", "i8"),
         ("last_ts", "i8"),
+        ("before", "i8"),  # uid of the flow of the same five-tuple that was open when this began, -1 for none
+        ("last_seq", "u4", (2,)),  # behind the last segment
         ("reused", "u4"),  # connections between the same endpoints before this one
         ("scanned", "i8", (2,)),
         ("budget", "i8", (2,)),
@@ -227,6 +230,37 @@ def _without_beginning(flow):
 
 
 @njit(cache=True, nogil=True)
+def _index_of(flows, count, uid):
+    """Index of a flow, -1 if the table has forgotten it; it is in order of uid."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) >> 1
+        if flows[middle]["uid"] < uid:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < count and flows[low]["uid"] == uid else -1
+
+
+@njit(cache=True, nogil=True)
+def _near(number, mark):
+    """Whether a sequence number is within reach of another one, before or behind it."""
+    return np.uint32(number - mark + REUSE_WINDOW) <= np.uint32(2 * REUSE_WINDOW)
+
+
+@njit(cache=True, nogil=True)
+def _goes_on(old, new, row, d):
+    """Whether a packet is of the flow before, and of none that a SYN began which nobody has taken up."""
+    if row["flags"] & SYN:
+        return False
+    if new["syn"][d] and _near(row["seq"], new["isn"][d] + np.uint32(1)):
+        return False
+    if new["syn"][1 - d] and row["flags"] & ACK and _near(row["ack"], new["isn"][1 - d] + np.uint32(1)):
+        return False
+    return _near(row["seq"], old["last_seq"][d])
+
+
+@njit(cache=True, nogil=True)
 def _refused(flow):
     """Whether a connection to the port of RTSP was opened and nothing was said on it."""
     if flow["a_port"] != RTSP_PORT and flow["b_port"] != RTSP_PORT:
@@ -304,7 +338,13 @@ def _track(
             slot = (slot + np.uint64(1)) & mask
         tcp = proto == 6
         tcp_flags = row["flags"]
-        before = np.uint32(0)
+        before, open_before = np.uint32(0), np.int64(-1)
+        if f >= 0 and tcp and flows[f]["before"] >= 0:
+            old = _index_of(flows, count, flows[f]["before"])
+            if old >= 0 and _goes_on(flows[old], flows[f], row, d):
+                f = old
+            elif not tcp_flags & SYN:
+                flows[f]["before"] = -1
         if f >= 0 and tcp and tcp_flags & SYN:
             flow = flows[f]
             if flow["syn"][d]:
@@ -321,6 +361,9 @@ def _track(
                     return i, count, next_uid
                 slots[slot] = count  # the old flow stays in the table, but is not found again
                 before = flow["reused"] + np.uint32(1)
+                open_before = flow["before"]
+                if not flow["closed"] and (flow["seen"][0] or flow["seen"][1]):
+                    open_before = flow["uid"]
                 f = -2
         if f < 0:
             if count >= len(flows):
@@ -337,6 +380,7 @@ def _track(
             flow["proto"], flow["version"] = proto, row["version"]
             flow["first_frame"], flow["first_ts"] = row["frame"], row["ts"]
             flow["reused"] = before
+            flow["before"] = open_before
             flow["epoch"] = 0
             flow["closed"], flow["tries"] = 0, 0
             flow["state"] = UNDECIDED
@@ -349,6 +393,7 @@ def _track(
                 flow["seen"][k] = 0
                 flow["carried"][k] = 0
                 flow["first_seq"][k] = 0
+                flow["last_seq"][k] = 0
                 flow["isn"][k] = 0
         flow = flows[f]
         flow["last_frame"] = row["frame"]
@@ -361,6 +406,7 @@ def _track(
                 flow["isn"][d] = row["seq"]
             if tcp_flags & (FIN | RST):
                 flow["closed"] = 1
+            flow["last_seq"][d] = row["seq"] + row["payload_wire"]
         n = np.int64(row["payload_len"])
         if n > 0 and not flow["seen"][d]:
             flow["seen"][d] = 1

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import itertools
+import json
 import lzma
 import random
 import tarfile
@@ -283,3 +284,38 @@ def test_mmsu_over_two_taps(tmp_path):
     first, second = two_taps(read_pcap(MMSU), seed=5)
     paths = [write_pcap(tmp_path / "a.pcap", first), write_pcap(tmp_path / "b.pcap", second)]
     assert hashes(analyzed(paths, tmp_path)) == hashes(whole)
+
+
+@pytest.mark.parametrize("late", [2_000_000, -2_000_000, 10**9, -(10**9)])
+def test_a_tap_for_each_direction_whose_clocks_differ(whole, tmp_path, late):
+    """Every request may stand behind its answer: it is still one session, and each side's end is one byte."""
+    frames = read_pcap(CAPTURE)
+    server = [(frame, ts + late) for frame, ts in frames if frame[26:30] == bytes([192, 0, 2, 10])]
+    client = [(frame, ts) for frame, ts in frames if frame[26:30] != bytes([192, 0, 2, 10])]
+    paths = [write_pcap(tmp_path / "a.pcap", client), write_pcap(tmp_path / "b.pcap", server)]
+    case = analyzed(paths, tmp_path)
+    assert hashes(case) == hashes(whole)
+    assert list(case.sessions["outcome"]) == list(whole.sessions["outcome"])
+    assert set(case.media["verdict"]) == set(whole.media["verdict"])
+    (flow,) = (f for f in case.table("flows").to_pylist() if f["protocol"] == "tcp")
+    assert [flow[f"{who}_acked_unseen_bytes"] for who in ("client", "server")] == [0, 0]
+
+
+def test_another_way_in_another_capture_is_no_change_of_the_way(tmp_path):
+    """Two taps, with a router between them, of which each lost frames that the other has."""
+    frames = read_pcap(CAPTURE)
+    beyond = [
+        (bytes([2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 2]) + frame[12:22] + bytes([frame[22] - 1]) + frame[23:], ts)
+        for frame, ts in frames
+    ]
+    paths = [
+        write_pcap(tmp_path / "a.pcap", frames[:60] + frames[70:]),
+        write_pcap(tmp_path / "b.pcap", beyond[:80] + beyond[90:]),
+    ]
+    rows = analyzed(paths, tmp_path).table("anomalies").to_pylist()
+    changes = [row for row in rows if row["kind"] in ("mac_change", "ttl_change")]
+    assert changes
+    assert {row["severity"] for row in changes} == {"info"}
+    for row in changes:
+        before = json.loads(row["details"])["before_capture_id"]
+        assert {before, row["capture_id"]} == {"c001", "c002"}

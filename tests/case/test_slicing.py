@@ -175,6 +175,21 @@ def test_every_fragment_of_the_session_is_in_the_slice(tmp_path, path):
     assert media(mmsforensics.analyze([out], out=tmp_path / "again")) == media(case)
 
 
+def test_fragments_behind_a_missing_one_are_in_the_slice(tmp_path):
+    rng, frames, lost = random.Random(4), [], []
+    for number, (frame, ts) in enumerate(f for f in read_pcap(CAPTURE) if is_transport(f[0])):
+        parts = fragmented(frame, 400, number, rng)
+        parts = sorted(parts, key=lambda part: int.from_bytes(part[20:22], "big") & 0x1FFF)
+        if number > 60 and len(parts) > 3 and not lost:
+            lost.append(parts.pop(1))
+        frames += [(part, ts) for part in parts]
+    case = mmsforensics.analyze([write_pcap(tmp_path / "a.pcap", frames)], out=tmp_path / "case")
+    out = sliced(case, "c001-s0001", tmp_path / "slice.pcapng")
+    assert [(frame, ts) for _, frame, ts, _, _ in read_slice(out)] == frames
+    kinds = case.table("anomalies").column("kind").to_pylist()
+    assert kinds == ["gap", "end_not_captured"]  # nothing was cut or out of order
+
+
 def test_taps_of_different_links_keep_them_and_nothing_stands_twice(tmp_path):
     """One tap lost frames that the other, with VLAN tags or cooked headers, has."""
     whole = [f for f in read_pcap(CAPTURE) if is_transport(f[0])]

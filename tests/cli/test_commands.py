@@ -18,6 +18,7 @@ from peers import asf_whole as whole
 from peers.recorder import frames_of, write_conversation
 
 from mmsforensics.analytics import TABLES
+from mmsforensics.case.custody import check_chain
 from mmsforensics.cli import main
 from mmsforensics.cli.commands import SECTIONS
 from mmsforensics.cli.usage import printable
@@ -108,6 +109,21 @@ def test_verify_sees_changed_evidence_and_a_changed_log(tmp_path):
     done = run("verify", tmp_path / "case")
     assert done.exit_code == 1
     assert "line 1 was changed" in done.output
+
+
+def test_verify_names_a_log_of_which_any_byte_is_another(tmp_path):
+    """Also one that is no text any more, and one that changes nothing of what is said."""
+    assert run("analyze", CAPTURE, "-o", tmp_path / "case", "-q").exit_code == 0
+    log = tmp_path / "case" / "custody.jsonl"
+    log_bytes = log.read_bytes()
+    for at in range(0, len(log_bytes), 7):
+        log.write_bytes(log_bytes[:at] + bytes([log_bytes[at] ^ 1]) + log_bytes[at + 1 :])
+        assert check_chain(log), at
+    for at, byte in ((20, b"\xff"), (9, b"\t"), (len(log_bytes) - 1, b"\v")):
+        log.write_bytes(log_bytes[:at] + byte + log_bytes[at + 1 :])
+        done = run("verify", tmp_path / "case")
+        assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+        assert "FAILED  custody   custody.jsonl" in done.output
 
 
 def test_a_case_is_replaced_and_its_custody_log_goes_on(tmp_path):

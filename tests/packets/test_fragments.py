@@ -115,6 +115,18 @@ def test_a_missing_fragment_costs_what_is_behind_it(tmp_path):
     assert got.incomplete == 1
 
 
+def test_all_frames_of_a_packet_are_known(tmp_path):
+    """Those behind the hole, and the one that came twice, as well."""
+    frames = cut(DATAGRAM, 600)
+    path = write(tmp_path / "a.pcap", pcap_bytes([(frames[k], T0) for k in (0, 1, 3, 3, 4)]))
+    fragments = Fragments()
+    with open_evidence(path) as evidence:
+        for batch in CaptureScan(evidence):
+            fragments.feed(batch)
+    fragments.finish()
+    assert {row: frames.tolist() for row, frames in fragments.members.items()} == {5: [1, 2, 3, 4, 5]}
+
+
 def test_without_its_beginning_nothing_is_known(tmp_path):
     got = Together(cut(DATAGRAM, 1480)[1:], tmp_path)
     assert got.payloads == []

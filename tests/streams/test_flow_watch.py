@@ -51,11 +51,11 @@ class Wire:
         self.say(0, sent[0], flags=FIN | ACK, acked=sent[1])
         return self
 
-    def watched(self, tmp_path, policy=Policy.FIRST, snaplen=None):
+    def watched(self, tmp_path, policy=Policy.FIRST, snaplen=None, **scan):
         """What the watch tells: anomalies as (kind, side, offset, size, details) by kind, and the summary."""
         path = tmp_path / "wire.pcap"
         path.write_bytes(pcap_bytes(self.frames, nanosecond=True, snaplen=snaplen))
-        return watched(path, policy)
+        return watched(path, policy, **scan)
 
 
 class Watched:
@@ -82,12 +82,12 @@ class Watched:
         )
 
 
-def watched(path, policy=Policy.FIRST):
+def watched(path, policy=Policy.FIRST, **scan):
     """Watch the flows of a capture as the sessions room does; the first flow is returned."""
     watches, streams, items = {}, {}, {}
     table = FlowTable()
     with open_evidence(path) as evidence:
-        for batch in CaptureScan(evidence, hashing=False):
+        for batch in CaptureScan(evidence, hashing=False, **scan):
             for packets in table.feed(batch):
                 uid = packets.flow.uid
                 watch = watches.setdefault(uid, FlowWatch(packets.flow))
@@ -110,7 +110,8 @@ def watched(path, policy=Policy.FIRST):
                     got[side].extend(watch.items(side, fresh[side]))
     for uid, got in items.items():
         for side in (0, 1):
-            got[side].extend(watches[uid].items(side, streams[uid][side].finish()))
+            left = streams[uid][side].finish(watches[uid].accepted(side))
+            got[side].extend(watches[uid].items(side, left))
     return [Watched(watches[uid], items[uid]) for uid in sorted(watches)][-1]
 
 
@@ -202,6 +203,16 @@ def test_bytes_acknowledged_behind_the_last_one_seen(tmp_path):
     seen = Wire().open().say(1, 0, b"world").say(0, 0, acked=105).watched(tmp_path)
     assert seen.only(Kind.ACKED_UNSEEN)[:3] == (1, 5, 100)
     assert seen.summary.sides[1].acked_unseen == 100
+
+
+@pytest.mark.parametrize(("acked", "unseen", "unacked"), [(12, 7, 0), (8, 3, 0), (3, 0, 2)])
+def test_bytes_missing_before_the_fin_are_counted_once(acked, unseen, unacked, tmp_path):
+    wire = Wire().open().say(1, 0, b"world").say(1, 12, flags=FIN | ACK).say(0, 0, acked=acked)
+    seen = wire.watched(tmp_path)
+    assert seen.only(Kind.GAP)[:3] == (1, 5, 7)
+    assert Kind.ACKED_UNSEEN not in seen.kinds
+    side = seen.summary.sides[1]
+    assert (side.acked_unseen, side.seen_unacked) == (unseen, unacked)
 
 
 def test_bytes_seen_and_never_acknowledged(tmp_path):
@@ -308,14 +319,40 @@ def test_checksums_left_to_the_network_card(tmp_path):
     assert seen.kinds == [Kind.END_NOT_CAPTURED]
 
 
+def test_a_right_checksum_may_be_zero(tmp_path):
+    """One in 65535 is; it was not left to the network card."""
+    wire = Wire().open()
+    for n in range(1 << 16):
+        payload = n.to_bytes(2, "big")
+        frame = tcp_frame(SERVER, CLIENT, 1755, 40000, ISN[1] + 1, ISN[0] + 1, ACK, payload, pad=False)
+        if frame[50:52] == b"\0\0":
+            break
+    seen = wire.say(1, 0, payload).watched(tmp_path)
+    assert seen.summary.sides[1].checksums_offloaded == 0
+
+
 def test_data_beyond_the_window(tmp_path):
-    wire = Wire().open(window=100).say(0, 0, acked=0, window=100).say(1, 0, b"x" * 90).say(1, 90, b"y" * 20)
+    wire = Wire().say(0, -1, flags=SYN, acked=-1).say(1, -1, flags=SYN | ACK)
+    wire.say(0, 0, window=100).say(1, 0, b"x" * 90).say(1, 90, b"y" * 20)
     seen = wire.watched(tmp_path)
     assert seen.only(Kind.BEYOND_WINDOW) == (1, 90, 10, {"window_ends_at": 100})
 
 
 def test_a_scaled_window_is_no_narrow_one(tmp_path):
     wire = Wire().open(options=bytes([3, 3, 4, 0])).say(0, 0, window=100).say(1, 0, b"x" * 1000)
+    assert Kind.BEYOND_WINDOW not in wire.watched(tmp_path).kinds
+
+
+def test_a_window_that_shrinks_takes_back_no_room(tmp_path):
+    """What was sent for the wider window is in its rights [RFC 9293 3.8.6]."""
+    wire = Wire().open().say(0, 0, window=100).say(1, 0, b"x" * 90).say(1, 90, b"y" * 20)
+    assert Kind.BEYOND_WINDOW not in wire.watched(tmp_path).kinds
+
+
+def test_the_scale_of_one_side_says_nothing_without_the_others(tmp_path):
+    """The SYN of the client is missing; the window in that of the server is never scaled."""
+    wire = Wire().say(1, -1, flags=SYN | ACK, window=100, options=bytes([3, 3, 4, 0]))
+    wire.say(1, 0, window=100).say(0, 0, b"x" * 1000)
     assert Kind.BEYOND_WINDOW not in wire.watched(tmp_path).kinds
 
 
@@ -327,12 +364,18 @@ def test_a_closed_window_and_a_probe_of_it(tmp_path):
     assert Kind.BEYOND_WINDOW not in seen.kinds
 
 
-@pytest.mark.parametrize("payload", [b"", b"d"])
+@pytest.mark.parametrize("payload", [b"", b"d", b"\xff"])
 def test_a_keep_alive(payload, tmp_path):
     wire = Wire().open().say(1, 0, b"world").say(0, 0, acked=5).say(1, 4, payload, after=1000 * MS)
     seen = wire.watched(tmp_path)
     assert seen.only(Kind.KEEP_ALIVE)[:2] == (1, 4)
     assert Kind.SPURIOUS_RETRANSMISSION not in seen.kinds
+    assert not any(isinstance(item, Conflict) for item in seen.items[1])
+
+
+def test_a_byte_that_nobody_acknowledged_is_no_keep_alive(tmp_path):
+    seen = Wire().open().say(1, 0, b"world").say(1, 4, b"\xff", after=1000 * MS).watched(tmp_path)
+    assert [item.other for item in seen.items[1] if isinstance(item, Conflict)] == [b"\xff"]
 
 
 def test_data_behind_the_end(tmp_path):
@@ -354,6 +397,103 @@ def test_a_reset_that_does_not_fit_its_connection(tmp_path):
     assert Kind.SUSPICIOUS_RST not in wire.say(1, 5, flags=RST).watched(tmp_path).kinds
 
 
+def test_a_reset_behind_a_fin_lies_where_it_should(tmp_path):
+    """A FIN takes a sequence number of its own; no window is known inside of a connection."""
+    wire = Wire().say(1, 0, b"world").say(0, 0, acked=5).say(0, 0, flags=FIN | ACK, acked=5)
+    assert Kind.SUSPICIOUS_RST not in wire.say(0, 1, flags=RST).watched(tmp_path).kinds
+
+
+def test_each_of_several_resets_from_elsewhere(tmp_path):
+    wire = Wire().open().say(1, 0, b"world").say(0, 0, acked=5)
+    wire.say(1, 5, flags=RST, ttl=51).say(1, 5, flags=RST, ttl=51).say(1, 5, b"!")
+    seen = wire.watched(tmp_path)
+    assert seen.kinds.count(Kind.SUSPICIOUS_RST) == 2
+    assert [(int(r["a"]), int(r["b"])) for r in seen.rows if r["kind"] == Kind.TTL_CHANGE] == [(64, 51)] * 2
+
+
+def test_a_reset_that_its_receiver_dropped_ends_nothing(tmp_path):
+    """It lies outside of the window [RFC 9293 3.10.7.4]; both sides go on, and close as usual."""
+    wire = Wire().open().say(1, 0, b"world").say(0, 0, acked=5).say(1, 10**9, flags=RST)
+    seen = wire.say(1, 5, b"!").say(0, 0, acked=6).close((0, 6)).watched(tmp_path)
+    assert seen.kinds == [Kind.SUSPICIOUS_RST]
+    assert seen.summary.ended == "fin"
+
+
+def leaping(flags=ACK, payload=b"forged", *, options=b"", side=1, acked=0):
+    """A connection in which somebody else says a packet that lies far beyond all windows."""
+    wire = Wire().open(options=options).say(1, 0, b"hello").say(0, 0, acked=5)
+    wire.say(side, 5 + 9 * 10**8 if side else 0, payload, flags=flags, acked=acked)
+    return wire.say(1, 5, b"world").say(0, 0, acked=10).say(1, 10, b"!").say(0, 0, acked=11)
+
+
+@pytest.mark.parametrize("options", [b"", bytes([3, 3, 7, 0])])
+def test_one_segment_far_beyond_the_window_moves_nothing(options, tmp_path):
+    seen = leaping(options=options).close((0, 11)).watched(tmp_path)
+    assert seen.kinds == [Kind.BEYOND_WINDOW]
+    assert seen.data(1) == b"helloworld!"
+    side = seen.summary.sides[1]
+    assert (side.gap_bytes, side.acked, side.acked_unseen, side.seen_unacked) == (0, 11, 0, 0)
+    assert seen.summary.ended == "fin"
+
+
+def test_a_fin_far_beyond_the_window_ends_nothing(tmp_path):
+    seen = leaping(FIN | ACK, b"").close((0, 11)).watched(tmp_path)
+    assert seen.kinds == [Kind.BEYOND_WINDOW]
+    assert seen.data(1) == b"helloworld!"
+    assert (seen.summary.sides[1].gap_bytes, seen.summary.ended) == (0, "fin")
+
+
+def test_an_acknowledgement_of_what_was_never_sent(tmp_path):
+    seen = leaping(payload=b"", side=0, acked=9 * 10**8).close((0, 11)).watched(tmp_path)
+    assert seen.kinds == [Kind.ACK_OF_UNSENT]
+    assert seen.only(Kind.ACK_OF_UNSENT)[3] == {"acknowledges_up_to": 9 * 10**8}
+    assert int(seen.rows["frame"][0]) == 6
+    side = seen.summary.sides[1]
+    assert (side.acked, side.acked_unseen, side.seen_unacked) == (11, 0, 0)
+
+
+@pytest.mark.parametrize("far", [9 * 10**8, -9 * 10**8])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_forged_segment_inside_of_a_connection(far, place, tmp_path):
+    """Where the scale of the window is not known it moves nothing either, nor is it the beginning."""
+    wire = Wire().say(1, 0, b"hello").say(0, 0, acked=5).say(1, 5, b"world").say(0, 0, acked=10)
+    wire.frames.insert(2 + place, Wire().say(1, 5 + far, b"forged").frames[0])
+    wire.frames = [(frame, 10**18 + n * MS) for n, (frame, _) in enumerate(wire.frames)]
+    seen = wire.say(1, 10, b"!").say(0, 0, acked=11).watched(tmp_path)
+    assert seen.data(1) == b"hello" + b"world!"
+    side = seen.summary.sides[1]
+    assert (side.gap_bytes, side.acked, side.acked_unseen, side.seen_unacked) == (0, 11, 0, 0)
+    assert (Kind.BEYOND_WINDOW in seen.kinds) == (far > 0)
+
+
+PAUSE = 10**8
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [(1, PAUSE, 0)],
+        [(1, PAUSE, 0), (1, PAUSE + 4, 0)],
+        [(1, PAUSE, 0), (0, 0, PAUSE + 4)],
+        [(0, 0, PAUSE), (1, PAUSE, 0), (0, 0, PAUSE + 4)],
+        [(0, 0, PAUSE), (0, 0, PAUSE + 4), (1, PAUSE, 0)],
+    ],
+)
+def test_a_pause_of_the_capture_is_a_hole(behind, tmp_path):
+    """What comes behind it is borne out by the next packet, or spoken against by none."""
+    wire = Wire().open().say(1, 0, b"hello").say(0, 0, acked=5)
+    for side, offset, acked in behind:
+        wire.say(side, offset, b"more" if side else b"", acked=acked)
+    seen = wire.watched(tmp_path)
+    assert seen.only(Kind.GAP)[:3] == (1, 5, PAUSE - 5)
+    assert Kind.ACK_OF_UNSENT not in seen.kinds
+    said = max(5, *(acked for _, _, acked in behind))
+    sent = sum(4 for side, _, _ in behind if side)
+    side = seen.summary.sides[1]
+    assert (side.acked, side.gap_bytes, side.payload) == (said, PAUSE - 5, 5 + sent)
+    assert side.seen_unacked == (PAUSE + sent - said if said > 5 else sent)
+
+
 def test_a_syn_with_data(tmp_path):
     wire = Wire().say(0, -1, b"early", flags=SYN)
     assert wire.watched(tmp_path).only(Kind.SYN_WITH_DATA)[:3] == (0, 0, 5)
@@ -370,7 +510,15 @@ def test_a_port_used_again(tmp_path):
     wire = Wire().open().say(0, 0, b"hello").close((5, 0))
     second = Wire(isn=(9_000_000, 9_000_000)).open()
     wire.frames += [(frame, ts + 10**10) for frame, ts in second.frames]
-    assert wire.watched(tmp_path).only(Kind.PORT_REUSE)[3] == {"flows_before": 1}
+    assert wire.watched(tmp_path).only(Kind.PORT_REUSE) == (0, -1, 0, {"flows_before": 1})
+
+
+def test_a_port_used_again_by_the_other_end(tmp_path):
+    """The row has the direction of its frame."""
+    wire = Wire().open().close()
+    second = Wire(isn=(9_000_000, 9_000_000)).say(1, -1, flags=SYN)
+    wire.frames += [(frame, ts + 10**10) for frame, ts in second.frames]
+    assert wire.watched(tmp_path).only(Kind.PORT_REUSE)[0] == 1
 
 
 def test_the_way_of_the_packets_changes(tmp_path):
@@ -398,7 +546,24 @@ def test_the_identification_jumps(tmp_path):
 def test_a_frame_captured_twice_is_no_retransmission_by_the_sender(tmp_path):
     wire = Wire().open().say(1, 0, b"world")
     wire.frames.append((wire.frames[-1][0], wire.frames[-1][1] + 10))
-    assert wire.watched(tmp_path).only(Kind.DUPLICATE_FRAME) == (1, -1, 5, {"ip_id": 4})
+    seen = wire.watched(tmp_path)
+    assert seen.only(Kind.DUPLICATE_FRAME) == (1, -1, 5, {"ip_id": 4})
+    assert seen.kinds == [Kind.DUPLICATE_FRAME, Kind.END_NOT_CAPTURED]
+    side = seen.summary.sides[1]
+    assert (side.packets, side.retransmitted, side.retransmitted_bytes) == (3, 0, 0)
+
+
+def test_a_handshake_captured_twice_takes_as_long(tmp_path):
+    wire = Wire().open()
+    wire.frames = [(frame, ts + late) for frame, ts in wire.frames for late in (0, 10)]
+    assert wire.watched(tmp_path).summary.rtt == 2 * MS
+
+
+def test_one_identification_for_all_packets_tells_none_apart(tmp_path):
+    """Hosts may do so where nothing may be fragmented [RFC 6864 4.1]: here the segment was sent again."""
+    wire = Wire().open().say(1, 0, b"hello", ip_id=7).say(1, 5, b"world", ip_id=7)
+    seen = wire.say(1, 5, b"world", ip_id=7).watched(tmp_path)
+    assert seen.kinds == [Kind.RETRANSMISSION, Kind.END_NOT_CAPTURED]
 
 
 def test_a_frame_cut_by_the_snapshot_length(tmp_path):
@@ -415,6 +580,33 @@ def test_one_side_only(tmp_path):
     side = seen.summary.sides[1]
     assert (side.acked, side.acked_unseen, side.seen_unacked) == (None, None, None)
     assert seen.summary.began == "in the middle"
+    assert {int(r["direction"]) for r in seen.rows if r["kind"] != Kind.ONE_SIDED} == {1}
+
+
+def test_acknowledgements_alone_tell_what_was_delivered(tmp_path):
+    """A tap in the client's direction: nothing of the server's was captured, and what it said was taken."""
+    wire = Wire().say(0, -1, flags=SYN).say(0, 0).say(0, 0, b"play").say(0, 4, acked=5000)
+    seen = wire.watched(tmp_path)
+    assert seen.only(Kind.ACKED_UNSEEN)[:3] == (1, 0, 5000)
+    assert Kind.START_NOT_CAPTURED not in seen.kinds
+    side = seen.summary.sides[1]
+    assert (side.packets, side.acked, side.acked_unseen, side.seen_unacked) == (0, 5000, 5000, 0)
+
+
+def test_what_was_acknowledged_first_is_presumed_only_until_it_is_known(tmp_path):
+    """The server's first segment comes later than acknowledgements of what it said before."""
+    wire = Wire().say(0, 0, acked=0).say(0, 0, acked=100)
+    for offset in range(100, 200, 20):
+        wire.say(1, offset, b"x" * 20)
+    side = wire.say(0, 0, acked=180).watched(tmp_path, capacity=2).summary.sides[1]
+    assert (side.acked, side.acked_unseen, side.seen_unacked) == (80, 0, 20)
+
+
+def test_a_refused_connection_began_in_the_capture(tmp_path):
+    wire = Wire().say(0, -1, flags=SYN).say(1, -1001 - 499_000, flags=RST | ACK)
+    seen = wire.watched(tmp_path)
+    assert seen.kinds == []
+    assert (seen.summary.began, seen.summary.ended) == ("half a handshake", "reset")
 
 
 def test_datagrams(tmp_path):

@@ -183,6 +183,32 @@ def test_a_port_used_again_after_a_reset(tmp_path):
     assert [frame for frame, _ in packets] == of_interest(first.frames)
 
 
+@pytest.mark.parametrize("forger", [0, 1])
+def test_a_syn_that_nobody_takes_up_leaves_the_connection_as_it_was(forger, tmp_path):
+    """It gets a challenge for an answer, and the connection goes on [RFC 5961 4]."""
+    talk = Talk().open().say(0, CONNECT)
+    forged = [Talk(isn=isn).say(forger, flags=SYN).frames[0] for isn in ((10**9, 10**9), (7**10, 7**10))]
+    talk.frames += forged
+    talk.say(1 - forger, flags=ACK).say(1, b"answer").say(0, b"more").close()
+    flows, begun = kept(talk.frames, tmp_path)
+    assert begun == 3
+    ((_, packets),) = flows
+    at = talk.frames.index(forged[0]) + 1
+    assert [frame for frame, _ in packets] == [n for n in of_interest(talk.frames) if n not in (at, at + 1)]
+
+
+def test_a_port_used_again_whose_old_end_was_not_captured(tmp_path):
+    """A late packet of the old connection, between the new one's first two, is still that of the old one."""
+    first = Talk(isn=(100, 900)).open().say(0, CONNECT)
+    late = Talk(isn=tuple(first.next)).say(1, b"late")
+    second = Talk(isn=(10**9, 10**9)).open().say(0, CONNECT).close()
+    frames = [*first.frames, second.frames[0], *late.frames, *second.frames[1:]]
+    flows, _ = kept(frames, tmp_path)
+    numbers = [[frame for frame, _ in packets] for _, packets in flows]
+    n = len(first.frames)
+    assert numbers == [[*range(1, n + 1), n + 2], [n + 1, *range(n + 3, len(frames) + 1)]]
+
+
 def test_a_repeated_syn_is_the_same_flow(tmp_path):
     talk = Talk().say(0, flags=SYN)
     talk.next[0] -= 1
