@@ -81,11 +81,12 @@ class RtspRoom:
 
         def find(session: RtspSession) -> RtpMedia:
             known = self._by_id.get((client.address, server.address, session.session_id))
-            if known is not None and session.session_id:
-                return known
-            return RtpMedia(self._new_story(client, server, first_frame))
+            if known is None or not session.session_id:
+                known = RtpMedia(self._new_story(client, server, first_frame))
+            known.story.ends_with = first_frame
+            return known
 
-        session = self._sessions[uid] = RtspSession(client, server, find, read)
+        session = self._sessions[uid] = RtspSession(client, server, first_frame, find, read)
         return session
 
     def heard(self, uid: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from builders import read_pcap, write_pcap
 from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile, Segment, faithful
-from peers.recorder import Recorder, frames_of, write_conversation
+from peers.recorder import Recorder, frames_of, hung_up, write_conversation
 from peers.rtsp_server import RtspOptions, RtspServer
 from peers.rtsp_wire import (
     CLIENT,
@@ -603,6 +603,25 @@ def test_a_connection_goes_on_with_the_session_that_it_names(movie, analyzed, tm
     case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
     assert faithful_files(case) == [truth(movie)]
     assert (of(case)["outcome"], of(case)["packets_missing"]) == ("completed", 0)
+
+
+@pytest.mark.parametrize("how", ["reset", "open"])
+def test_the_end_that_counts_is_that_of_the_connection_that_went_on(movie, analyzed, tmp_path, how):
+    """How the broken connection ended is known last, since it is decoded to the end of the capture."""
+    stream = rtp_stream(sent(movie))
+    first = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in stream[:30]]
+    session = ("Session", "17268174590018475267")
+    second = [
+        ("c", request("PLAY", URL, 1, session, ("User-Agent", "WMPlayer/9.0.0.2833"))),
+        ("s", response(1, session, ("RTP-Info", f"url={URL}/video;seq=30;rtptime=0"))),
+        *(("s", interleaved(0, p)) for p in stream[30:40]),
+    ]
+    frames = hung_up(frames_of(first, **ENDS), how)
+    later = frames[-1][1] + 10**9
+    frames += frames_of(second, client=(CLIENT, 40009), server=(SERVER, RTSP), start_ns=later)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
+    assert of(case)["outcome"] == "stopped by client"
+    assert [v["frame"] for v in rows(case, "verdicts", reason="client closed")] == [len(frames) - 2]
 
 
 @pytest.mark.parametrize("seed", range(6))
