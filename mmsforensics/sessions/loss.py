@@ -16,6 +16,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
+
 UNKNOWN = -1
 
 LOSS = np.dtype(
@@ -191,5 +193,7 @@ def _settle(row: np.void, cuts: NDArray[np.void]) -> None:
         return
     datagrams = (cuts["index"] == UNKNOWN).all()
     row["reason"] = LossReason.DATAGRAM_CUT if datagrams else LossReason.HURT
+    if (cuts["location"] == UNKNOWN_LOCATION).any():  # RTP without LocationIds: what was hurt has no number
+        return
     row["first"], row["last"] = cuts["location"][0], cuts["location"][-1]
     row["inferred"] = int(row["last"] - row["first"] + 1 != row["packets"])

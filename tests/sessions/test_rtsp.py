@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from builders import read_pcap, write_pcap
 from cases import events, faithful_files, rows
-from peers.asf_file import AsfFile, Segment, faithful
+from peers.asf_file import AsfFile, Segment, faithful, send_time
 from peers.recorder import Recorder, frames_of, hung_up, write_conversation
 from peers.rtsp_server import RtspOptions, RtspServer
 from peers.rtsp_wire import (
@@ -177,8 +177,9 @@ def test_small_padded_packets_several_in_each_rtp_packet(tune, analyzed, tmp_pat
     sound(case)
 
 
-def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path):
-    stream = rtp_stream(sent(movie), Payloading(locid=True))
+@pytest.mark.parametrize("locid", [True, False], ids=["numbered", "not numbered"])
+def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path, locid):
+    stream = rtp_stream(sent(movie), Payloading(locid=locid))
     frames = frames_of(tcp_session(sdp(movie), stream), **ENDS)
     media = [i for i, (frame, _) in enumerate(frames) if len(frame) > 1400 and frame[54:55] == b"$"]
     lost = media[len(media) // 2]
@@ -190,6 +191,9 @@ def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path)
     (medium,) = rows(case, "media", kind="faithful")
     assert medium["verdict"] == "complete but for 1 packet"
     assert "Gap" in events(case)
+    hurt = rows(case, "loss", reason="hurt")
+    number = 15 if locid else None
+    assert {(r["first_packet"], r["last_packet"], r["packets"]) for r in hurt} == {(number, number, 1)}
     sound(case)
 
 
@@ -389,6 +393,21 @@ def test_probes_and_reports_are_no_media(movie, analyzed, tmp_path):
     told = events(case)
     assert {"PacketPair", "RtcpSenderReport", "RtcpBye"} <= set(told)
     assert of(case)["packets_missing"] == 0
+
+
+@pytest.mark.parametrize("lower", ["tcp", "udp"])
+def test_the_last_fragment_of_a_packet_sent_at_0_is_no_probe(movie, analyzed, tmp_path, lower):
+    """As packet-pair probes it has the time stamp 0, the marker, and no beginning of a packet."""
+    assert send_time(movie.packets[0]) == 0
+    stream = rtp_stream(sent(movie), Payloading(size=1100))
+    if lower == "tcp":
+        path = write_conversation(tmp_path / "a.pcap", tcp_session(sdp(movie), stream), **ENDS)
+    else:
+        path = write_pcap(tmp_path / "a.pcap", udp_session(sdp(movie), stream))
+    case = analyzed(path)
+    assert faithful_files(case) == [truth(movie)]
+    assert of(case)["packets_missing"] == 0
+    assert "PacketPair" not in events(case)
 
 
 def two_sources(movie):
