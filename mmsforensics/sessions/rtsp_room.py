@@ -140,16 +140,20 @@ class RtspRoom:
         return True
 
     def _claimant(self, flow: Flow, named: set[int]) -> tuple[RtpMedia, Endpoint] | None:
-        """Whose the data of a flow are: the newest session that asked for them, or that has their source."""
+        """Whose the data of a flow are: the newest session that asked for them, or has their source."""
+        alike = None
         for session in reversed(self._sessions.values()):
             if session.media is None:
                 continue
             for client, server in ((flow.a, flow.b), (flow.b, flow.a)):
                 if (client.address, server.address) != (session.client.address, session.server.address):
                     continue
-                asked = any(client.port in _ports(t.client_ports) for t in session.transports)
-                if asked or named & set(session.media.sources):
+                if any(client.port in _ports(t.client_ports) for t in session.transports):
                     return session.media, session.client
+                if alike is None and named & set(session.media.sources):
+                    alike = session.media, session.client
+        if alike is not None:
+            return alike
         orphan = self._orphan_of.get(flow.uid)
         return (orphan.media, orphan.client) if orphan is not None else None
 

@@ -254,6 +254,16 @@ def test_media_over_udp_belong_to_the_session_that_set_them_up(movie, analyzed, 
     sound(case)
 
 
+def test_two_sessions_at_once_whose_sources_are_called_alike(movie, tune, analyzed, tmp_path):
+    """A server that gives each session the same SSRC: the port that was asked for tells them apart."""
+    one = udp_session(sdp(movie), rtp_stream(sent(movie)))
+    other = URL.replace("film", "tune")
+    two = udp_session(sdp(tune), rtp_stream(sent(tune)), ports="2472-2473", url=other, tcp_port=40002)
+    case = udp_case(analyzed, tmp_path, sorted(one + two, key=lambda item: item[1]))
+    assert sorted(faithful_files(case)) == sorted([truth(movie), truth(tune)])
+    assert [s["packets_missing"] for s in rows(case, "sessions")] == [0, 0]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_disorder_and_repetition_change_nothing(movie, analyzed, tmp_path, seed):
     rng = random.Random(seed)
