@@ -78,6 +78,7 @@ class RtpMedia:
         self._end: dict[int, int] = {}
         self._last_at: At | None = None
         self._told_start: set[int] = set()
+        self._hole = False  # in the connection, behind the last RTP packet
 
     @property
     def sources(self) -> list[int]:
@@ -86,7 +87,7 @@ class RtpMedia:
 
     def hole(self) -> None:
         """Take note of a hole in the connection that carries interleaved packets."""
-        self._order.holes = True
+        self._order.holes = self._hole = True
 
     def take(self, block: RtpPackets) -> None:
         """Take RTP packets."""
@@ -96,7 +97,7 @@ class RtpMedia:
         if not keep.all():
             block = replace(block, packets=block.packets[keep])
         self.story.datagrams |= not block.reliable
-        self._last_at = block.at
+        self._last_at, self._hole = block.at, False
         self._hand_on(self._order.feed(block), reliable=block.reliable)
 
     def plays(self, starts: dict[int, int]) -> None:
@@ -265,7 +266,10 @@ class RtpMedia:
             self._loss(loss, reliable=False)
 
     def _assemble(self, packets: RtpBytes, *, reliable: bool, final: bool = False) -> None:
-        for item in self._assembler.feed(packets, "server", reliable=reliable, final=final):
+        broken_off = reliable and not self._hole
+        for item in self._assembler.feed(
+            packets, "server", reliable=reliable, final=final, broken_off=broken_off
+        ):
             match item:
                 case DataPackets():
                     self._media(item)

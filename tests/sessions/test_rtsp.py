@@ -197,6 +197,20 @@ def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path,
     sound(case)
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["all captured", "a hole before"])
+def test_a_packet_that_was_being_sent_is_no_hole(movie, analyzed, tmp_path, lost):
+    """Three fragments make a packet: broken off behind the second, of the eleventh."""
+    stream = rtp_stream(sent(movie))[:32]
+    items = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in stream]
+    frames = hung_up(frames_of(items, **ENDS), "reset")
+    media = [i for i, (frame, _) in enumerate(frames) if frame[54:55] == b"$"]
+    left = [f for i, f in enumerate(frames) if not lost or i != media[28]]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", left))
+    assert faithful_files(case) == [truth(movie, without=range(10 - lost, 99))]
+    told = {v["reason"] for v in rows(case, "verdicts")}
+    assert ("hole at the end" in told, of(case)["packets_missing"]) == (lost, int(lost))
+
+
 @pytest.mark.parametrize("side", ["c", "s"])
 def test_one_direction_is_enough(movie, analyzed, tmp_path, side):
     frames = frames_of(tcp_session(sdp(movie), rtp_stream(sent(movie))), **ENDS)
