@@ -203,12 +203,13 @@ def _goes_on(unit, first, expect):
 
 
 @njit(cache=True, nogil=True)
-def _assemble(units, fragments, several, final, out):
+def _assemble(units, fragments, several, final, broken_off, out):
     """Put the units of one source together.
 
     `fragments` and `several` say whether the source has sent fragments, or several ASF packets in one RTP
-    packet, before. Returns the number of ASF packets, and the first unit of one that is not finished (the
-    number of units where there is none).
+    packet, before. What is open at the end is hurt if that is `final`; where the connection was merely
+    `broken_off`, a packet of which nothing was lost is left out. Returns the number of ASF packets, and the
+    first unit of one that is not finished (the number of units where there is none).
     """
     n = 0
     open_at = -1  # first unit of the ASF packet at hand
@@ -243,6 +244,8 @@ def _assemble(units, fragments, several, final, out):
                 cost = np.int64(1)
             n = _close(out, n, open_at, u, lost, cost, sound, exact)
             open_at = -1
+    if open_at >= 0 and broken_off and sound and lost == 0 and cost == 0:
+        open_at = -1
     if open_at >= 0 and final:
         n = _close(out, n, open_at, len(units) - 1, lost, cost if cost > 0 else 1, False, exact)
         open_at = -1
@@ -264,9 +267,19 @@ class AsfAssembler:
         """RTP packets whose payload format header was none."""
 
     def feed(
-        self, packets: RtpBytes, direction: Direction, *, reliable: bool, final: bool = False
+        self,
+        packets: RtpBytes,
+        direction: Direction,
+        *,
+        reliable: bool,
+        final: bool = False,
+        broken_off: bool = False,
     ) -> Iterator[AsfItem]:
-        """Take RTP packets in the order of sending; `final` says that nothing will finish what is open."""
+        """Take RTP packets in the order of sending; `final` says that nothing will finish what is open.
+
+        `broken_off` says that nothing was lost behind them either: what is open was not sent to its end.
+        """
+        ending = (final, final and broken_off)
         sources = dict.fromkeys(packets.rows["ssrc"].tolist())
         if final:
             sources |= dict.fromkeys(self._left)
@@ -274,7 +287,7 @@ class AsfAssembler:
             (ssrc,) = sources
             left = self._left.pop(ssrc, None)
             whole = left.joined(packets) if left is not None else packets
-            found = self._source(ssrc, whole, final=final)
+            found = self._source(ssrc, whole, *ending)
             yield from self._tell(found, direction, reliable=reliable)
             return
         merged: list[tuple[int, int, _Found, int]] = []
@@ -282,7 +295,7 @@ class AsfAssembler:
             left = self._left.pop(ssrc, None)
             mine = packets.take(np.flatnonzero(packets.rows["ssrc"] == ssrc))
             whole = left.joined(mine) if left is not None else mine
-            found = self._source(ssrc, whole, final=final)
+            found = self._source(ssrc, whole, *ending)
             frames = found.frames()
             merged += [(frames[i], len(merged) + i, found, i) for i in range(len(found.packets))]
         merged.sort(key=lambda item: item[:2])
@@ -294,7 +307,7 @@ class AsfAssembler:
                 yield from self._tell(found.part(part), direction, reliable=reliable)
                 begin = i
 
-    def _source(self, ssrc: int, packets: RtpBytes, *, final: bool) -> _Found:
+    def _source(self, ssrc: int, packets: RtpBytes, final: bool, broken_off: bool) -> _Found:
         """Put the packets of one source together; what is not finished waits."""
         rows = packets.rows
         units = np.empty(2 * len(rows) + 16, dtype=UNIT)
@@ -308,7 +321,8 @@ class AsfAssembler:
         if len(np.unique(units["row"])) < count:
             self._several.add(ssrc)
         out = np.empty(2 * count + 1, dtype=PACKET)
-        n, rest = _assemble(units, ssrc in self._fragments, ssrc in self._several, final, out)
+        known = ssrc in self._fragments, ssrc in self._several
+        n, rest = _assemble(units, *known, final, broken_off, out)
         if not units["complete"].all():
             self._fragments.add(ssrc)
         if rest < count:

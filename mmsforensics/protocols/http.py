@@ -140,8 +140,9 @@ class HttpDecoder:
         if side.inferred or side.state == "until close":
             yield from self._body(side, len(side.buffer.data))
         if side.body_open:
-            complete = side.state == "until close" and reason == "fin"
-            yield from self._finish_body(side, complete=complete)
+            complete, wmsp = side.state == "until close" and reason == "fin", side.wmsp
+            yield from self._finish_body(side, complete=complete, broken_off=True)
+            left += wmsp.left if wmsp is not None else 0
         side.buffer.clear(at.offset)
         yield StreamEnd(at=at, reason=reason, left=left)
 
@@ -433,11 +434,11 @@ class HttpDecoder:
         else:
             yield Hole(at=at, length=length)
 
-    def _finish_body(self, side: Side, *, complete: bool) -> Iterator[Message]:
+    def _finish_body(self, side: Side, *, complete: bool, broken_off: bool = False) -> Iterator[Message]:
         frame, ts = side.done if side.done[0] else (side.frame, side.ts)
         at = At(direction=side.direction, offset=side.buffer.offset, frame=frame, ts=ts)
         if side.wmsp is not None:
-            yield from side.wmsp.end()
+            yield from side.wmsp.end(broken_off=broken_off)
         yield BodyEnd(
             at=at,
             number=side.number,

@@ -347,6 +347,13 @@ class StreamEnd:
     """Bytes of an unfinished message at the end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """A connection is reset, by the end that `at` names; what the other one has sent till then may follow."""
+
+    at: At
+
+
 Message = (
     MmsMessage
     | DataPackets
@@ -365,6 +372,7 @@ Message = (
     | Hole
     | Overlap
     | Malformed
+    | Reset
     | StreamEnd
 )
 

@@ -75,6 +75,7 @@ class WmspDecoder:
         "_pairs",
         "_pending",
         "_skip",
+        "left",
     )
 
     def __init__(self, direction: Direction, *, from_start: bool = True, pushed: bool = False) -> None:
@@ -88,6 +89,8 @@ class WmspDecoder:
         self._lost = not from_start
         self._beheaded = 0  # packets cut by a hole whose remains will be passed over
         self._pairs = 0
+        self.left = 0
+        """Bytes of a packet that was being sent when the body was broken off."""
         self._pending: WmspPacket | None = None  # an $E whose repetitions are still being counted
 
     def feed(self, offset: int, data: NDArray[np.uint8], pieces: NDArray[np.void]) -> Iterator[Message]:
@@ -151,10 +154,15 @@ class WmspDecoder:
         self._beheaded = int(missing <= LAST_PACKET)  # then what remains behind the hole tells
         return 1 - self._beheaded
 
-    def end(self) -> Iterator[Message]:
-        """Take note of the end of the body."""
+    def end(self, *, broken_off: bool = False) -> Iterator[Message]:
+        """Take note of the end of the body.
+
+        Where it was `broken_off`, the packet that was being sent is unfinished (`left`), and not malformed.
+        """
         yield from self._decode(final=True)
         yield from self._cut_packet()
+        if broken_off and not self._lost:
+            self.left = self._buffer.clear(self._buffer.offset + len(self._buffer.data))
         if len(self._buffer.data) and len(self._buffer.pieces):
             yield self._passed_over(len(self._buffer.data), "a whole packet")
         if self._pending is not None:

@@ -14,6 +14,7 @@ from mmsforensics.protocols import (
     Message,
     MmsStreamDecoder,
     Protocol,
+    Reset,
     detect,
     find_asf_packets,
     find_data_packets,
@@ -22,7 +23,7 @@ from mmsforensics.protocols import (
     find_pushed,
 )
 from mmsforensics.protocols.detect import begins, says_request
-from mmsforensics.protocols.messages import Direction
+from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.msbd import said_by_client
 from mmsforensics.protocols.raw import holds_file
 from mmsforensics.protocols.rtsp import says_client
@@ -49,6 +50,7 @@ class Connection:
         "_ended",
         "_held",
         "_reset",
+        "_reset_untold",
         "_streams",
         "_syn_from",
         "_watch",
@@ -70,6 +72,7 @@ class Connection:
         self._ended = [False, False]
         self._closed = [False, False]
         self._reset = False
+        self._reset_untold: tuple[int, int, int] | None = None  # side, frame, time stamp of the first RST
 
     @property
     def client(self) -> Endpoint:
@@ -112,8 +115,12 @@ class Connection:
             self._syn_from = int(packets.direction[syn[0]])
         checks = self._watch.checks(packets)
         doubtful = self._watch.doubtful(checks, packets.direction)
-        taken = rows["flags"] if doubtful is None else rows["flags"][~doubtful]
-        self._reset |= bool((taken & RST).any())
+        reset = (rows["flags"] & RST) != 0
+        resets = np.flatnonzero(reset if doubtful is None else reset & ~doubtful)
+        if len(resets) and not self._reset:
+            first = resets[0]
+            side, row = int(packets.direction[first]), rows[first]
+            self._reset, self._reset_untold = True, (side, int(row["frame"]), int(row["ts"]))
         items: list[list[Item]] = []
         for side in (0, 1):
             mine = np.flatnonzero(packets.direction == side)
@@ -139,16 +146,22 @@ class Connection:
             return
         # The client's side first: whether a response has a body depends on its request.
         for side in (self._client, 1 - self._client):
-            direction: Direction = "client" if side == self._client else "server"
             held = self._held[side]
             for item in held:
-                yield from self._decode(direction, item)
+                yield from self._decode(self._speaker(side), item)
             held.clear()
         for side in (self._client, 1 - self._client):
             stream = self._streams[side]
             if not self._ended[side] and (final or stream.finished):
                 self._ended[side] = True
-                yield from self._end("client" if side == self._client else "server", stream)
+                yield from self._end(self._speaker(side), stream)
+        if self._reset_untold is not None:
+            side, frame, ts = self._reset_untold
+            self._reset_untold = None
+            yield Reset(at=At(direction=self._speaker(side), offset=0, frame=frame, ts=ts))
+
+    def _speaker(self, side: int) -> Direction:
+        return "client" if side == self._client else "server"
 
     def _decode(self, direction: Direction, item: Item) -> Iterator[Message]:
         assert self._decoder is not None

@@ -11,7 +11,7 @@ from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, Directive
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.download import MiddleOfDownload
 from mmsforensics.sessions.fetching import Fetch
-from mmsforensics.sessions.mms_session import ip_text
+from mmsforensics.sessions.mms_session import ip_text, url_host
 from mmsforensics.sessions.wmsp_telling import MetadataParts, push_id
 from mmsforensics.streams.flows import Endpoint
 
@@ -129,7 +129,7 @@ def request_url(request: Request | None, server: Endpoint, scheme: str, tunnel: 
         return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
     if request is not None and request.method == "CONNECT":
         return f"{scheme}://{target}/"
-    host = request.header("host") if request else ""
+    host = url_host(request.header("host"), server) if request else ""
     through, _, port = tunnel.rpartition(":")
     port = port if through else str(server.port)
     if not host:

@@ -26,6 +26,7 @@ from mmsforensics.protocols import (
     Message,
     Overlap,
     Request,
+    Reset,
     Response,
     StreamEnd,
     WmspPacket,
@@ -130,6 +131,8 @@ class HttpSessions:
                 self._wmsp(message)
             case StreamEnd():
                 self._stream_end(message)
+            case Reset():
+                self._left()
             case Hole() | Malformed() | Overlap():
                 self._anomaly(message)
             case _:
@@ -419,10 +422,16 @@ class HttpSessions:
             exchange.target,
             exchange.response,
             first,
-            lambda story: self._attribute(exchange, "http", story),
+            lambda story: self._claimed(exchange, story),
             resumes=exchange.request is not None and bool(exchange.request.header("range")),
             asker=exchange.story,
         )
+
+    def _claimed(self, exchange: Exchange, story: Story | None) -> Story:
+        """Make a response part of the session of a file, a new one for None."""
+        story = self._attribute(exchange, "http", story)
+        story.ends_with = self._first_frame
+        return story
 
     def _key(self, exchange: Exchange) -> Key:
         """What tells the file that a request means from others."""
@@ -491,9 +500,16 @@ class HttpSessions:
 
     def _stream_end(self, message: StreamEnd) -> None:
         for story in self.stories:
-            story.anomaly(message)
+            story.ends(message, self._first_frame)
         if message.at.direction == "server":
             self.ended = True
+        else:
+            self._left()
+
+    def _left(self) -> None:
+        """Take note that an end has hung up: what is still on its way belongs to a play that is over."""
+        for story in self.stories:
+            self._over(story)
 
 
 __all__ = ["HttpSessions"]

@@ -6,8 +6,9 @@ Rules of this file:
   behind media whose request was not captured to theirs;
 * a client-id [MS-WMSP 2.2.1.4.5] or push-id [MS-WMHTTP 2.2.1.3.1] joins connections, however long the pause,
   when client, server, path and player GUID agree too: old servers give one number to many. Of several such
-  sessions a Play belongs to the newest that has had no media, else to one that has none running; where all
-  have, it begins a viewing of its own, so that two streams never get into one file;
+  sessions a Play belongs to the newest that has had no media, else to one that has none running (where an
+  end has left the connection, what is on its way runs no longer); where all have, it begins a viewing of its
+  own, so that two streams never get into one file;
 * without such a number a connection joins one that described the same URL a short while ago, or was asked who
   it is; a report (POST) joins what was played. A GET otherwise begins a viewing of its own.
 """

@@ -204,5 +204,7 @@ def _settle(row: np.void, cuts: NDArray[np.void]) -> None:
         return
     datagrams = (cuts["index"] == UNKNOWN).all()
     row["reason"] = LossReason.DATAGRAM_CUT if datagrams else LossReason.HURT
+    if (cuts["location"] == UNKNOWN_LOCATION).any():  # RTP without LocationIds: what was hurt has no number
+        return
     row["first"], row["last"] = cuts["location"][0], cuts["location"][-1]
     row["inferred"] = int(row["last"] - row["first"] + 1 != row["packets"])

@@ -60,6 +60,29 @@ def ip_text(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
 
 
+def url_host(named: str, server: Endpoint) -> str:
+    """A server as a player names it, with a port or without, as it stands in a URL.
+
+    An IPv6 address gets its brackets [RFC 3986 3.2.2]: FFmpeg and VLC leave them out.
+    """
+    if named.count(":") < 2 or named.startswith("["):
+        return named
+    host, _, port = named.rpartition(":")
+    known = host == ip_text(server.address) or not _is_ipv6(named)
+    if port == str(server.port) and known and _is_ipv6(host):
+        return f"[{host}]:{port}"
+    return f"[{named}]" if _is_ipv6(named) else named
+
+
+def _is_ipv6(text: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
 class MmsSession:
     """Reads the messages of one MMS control connection, and of the UDP flow that goes with it."""
 
@@ -265,7 +288,7 @@ class MmsSession:
 
     def _set_url(self) -> None:
         server = self.story.server
-        host = self._host
+        host = url_host(self._host, server)
         if not host:
             host = ip_text(server.address)
             host = f"[{host}]" if ":" in host else host
@@ -396,4 +419,4 @@ def part_of(block: DataPackets, packets: NDArray[np.void]) -> DataPackets:
     )
 
 
-__all__ = ["MmsSession", "automaton", "ip_text", "part_of"]
+__all__ = ["MmsSession", "automaton", "ip_text", "part_of", "url_host"]

@@ -30,6 +30,9 @@ from mmsforensics.sessions.story import Story
 SMALLEST_PROBE = 482
 """Bytes of a packet-pair probe at least [MS-RTSP 2.2.3.2]."""
 
+LENGTH_FLAG = 0x40
+"""L of the payload format header: a size stands behind it, no offset [MS-RTSP 2.2.1.3]."""
+
 KNOWN_SOURCES = 256
 """Sources listened to: a playlist of a day has some dozens."""
 
@@ -76,6 +79,7 @@ class RtpMedia:
         self._end: dict[int, int] = {}
         self._last_at: At | None = None
         self._told_start: set[int] = set()
+        self._hole = False  # in the connection, behind the last RTP packet
 
     @property
     def sources(self) -> list[int]:
@@ -84,7 +88,7 @@ class RtpMedia:
 
     def hole(self) -> None:
         """Take note of a hole in the connection that carries interleaved packets."""
-        self._order.holes = True
+        self._order.holes = self._hole = True
 
     def take(self, block: RtpPackets) -> None:
         """Take RTP packets."""
@@ -94,7 +98,7 @@ class RtpMedia:
         if not keep.all():
             block = replace(block, packets=block.packets[keep])
         self.story.datagrams |= not block.reliable
-        self._last_at = block.at
+        self._last_at, self._hole = block.at, False
         self._hand_on(self._order.feed(block), reliable=block.reliable)
 
     def plays(self, starts: dict[int, int]) -> None:
@@ -157,34 +161,45 @@ class RtpMedia:
             correction = np.isin(rows["payload_type"], list(self.payloads.correction)) & mine
             counts.correction += int(np.count_nonzero(correction))
             mine &= ~correction
-            if ssrc in self._order.sources or self._is_media(ssrc, rows[mine], begins[mine]):
-                probes = mine & self._probes(rows, begins)
+            if ssrc in self._order.sources or self._is_media(ssrc, rows[mine], block.data, begins[mine]):
+                probes = mine & self._probes(rows, block.data, begins)
                 counts.probes += int(np.count_nonzero(probes))
                 keep |= mine & ~probes
                 continue
             retransmission = np.isin(rows["payload_type"], list(self.payloads.retransmission)) & mine
-            probes = retransmission | (mine & self._probes(rows, begins))
+            probes = retransmission | (mine & self._probes(rows, block.data, begins))
             counts.probes += int(np.count_nonzero(probes))
             counts.strange += int(np.count_nonzero(mine & ~probes))
         if not keep.all():
             counts.at = counts.at or block.at
         return keep
 
-    def _is_media(self, ssrc: int, rows: NDArray[np.void], begins: NDArray[np.bool_]) -> bool:
+    def _is_media(
+        self, ssrc: int, rows: NDArray[np.void], data: NDArray[np.uint8], begins: NDArray[np.bool_]
+    ) -> bool:
         """Whether a source not heard before carries media."""
         if not len(rows) or len(self._order.sources) >= KNOWN_SOURCES:
             return False
         if self.payloads.known:
             typed = np.isin(rows["payload_type"], list(self.payloads.media))
-            return bool((typed & ~self._probes(rows, begins)).any())
+            return bool((typed & ~self._probes(rows, data, begins)).any())
         return bool(begins.any())
 
     @staticmethod
-    def _probes(rows: NDArray[np.void], begins: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Packets with the time stamp 0 of a probe that hold no ASF packet and are no fragment of one."""
+    def _probes(
+        rows: NDArray[np.void], data: NDArray[np.uint8], begins: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Packets with the time stamp 0 of a probe that hold no ASF packet and are no fragment of one.
+
+        The last fragment of a content's first packet has that time stamp, and the marker, too; a probe says
+        by its flag L that it is no fragment [MS-RTSP 2.2.3.2].
+        """
         size = rows["wire"].astype(np.int64) - rows["header"]
         likely = (rows["timestamp"] == 0) & ~begins & (rows["marker"] == 1)
-        found: NDArray[np.bool_] = likely & (size >= SMALLEST_PROBE)
+        likely &= (size >= SMALLEST_PROBE) & (rows["size"] > rows["header"])
+        found: NDArray[np.bool_] = likely
+        at = rows["start"][likely].astype(np.int64) + rows["header"][likely]
+        found[likely] = data[at] & LENGTH_FLAG != 0
         return found
 
     # --- from RTP packets to the medium ------------------------------------------------------------
@@ -252,7 +267,10 @@ class RtpMedia:
             self._loss(loss, reliable=False)
 
     def _assemble(self, packets: RtpBytes, *, reliable: bool, final: bool = False) -> None:
-        for item in self._assembler.feed(packets, "server", reliable=reliable, final=final):
+        broken_off = reliable and not self._hole
+        for item in self._assembler.feed(
+            packets, "server", reliable=reliable, final=final, broken_off=broken_off
+        ):
             match item:
                 case DataPackets():
                     self._media(item)

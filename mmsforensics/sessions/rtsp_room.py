@@ -81,11 +81,12 @@ class RtspRoom:
 
         def find(session: RtspSession) -> RtpMedia:
             known = self._by_id.get((client.address, server.address, session.session_id))
-            if known is not None and session.session_id:
-                return known
-            return RtpMedia(self._new_story(client, server, first_frame))
+            if known is None or not session.session_id:
+                known = RtpMedia(self._new_story(client, server, first_frame))
+            known.story.ends_with = first_frame
+            return known
 
-        session = self._sessions[uid] = RtspSession(client, server, find, read)
+        session = self._sessions[uid] = RtspSession(client, server, first_frame, find, read)
         return session
 
     def heard(self, uid: int) -> None:
@@ -139,16 +140,20 @@ class RtspRoom:
         return True
 
     def _claimant(self, flow: Flow, named: set[int]) -> tuple[RtpMedia, Endpoint] | None:
-        """Whose the data of a flow are: the newest session that asked for them, or that has their source."""
+        """Whose the data of a flow are: the newest session that asked for them, or has their source."""
+        alike = None
         for session in reversed(self._sessions.values()):
             if session.media is None:
                 continue
             for client, server in ((flow.a, flow.b), (flow.b, flow.a)):
                 if (client.address, server.address) != (session.client.address, session.server.address):
                     continue
-                asked = any(client.port in _ports(t.client_ports) for t in session.transports)
-                if asked or named & set(session.media.sources):
+                if any(client.port in _ports(t.client_ports) for t in session.transports):
                     return session.media, session.client
+                if alike is None and named & set(session.media.sources):
+                    alike = session.media, session.client
+        if alike is not None:
+            return alike
         orphan = self._orphan_of.get(flow.uid)
         return (orphan.media, orphan.client) if orphan is not None else None
 

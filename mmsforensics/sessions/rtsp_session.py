@@ -91,9 +91,12 @@ ReadDocument = Callable[[Document], None]
 class RtspSession:
     """Reads the messages of one RTSP connection, and of the UDP flows that go with it."""
 
-    def __init__(self, client: Endpoint, server: Endpoint, find: FindMedia, read: ReadDocument) -> None:
+    def __init__(
+        self, client: Endpoint, server: Endpoint, first_frame: int, find: FindMedia, read: ReadDocument
+    ) -> None:
         self.client = client
         self.server = server
+        self._first_frame = first_frame
         self._find = find
         self._read = read
         self.stories: list[Story] = []
@@ -456,7 +459,7 @@ class RtspSession:
             self._story.tell(f"Rtcp{packet.kind.replace(' ', '')}", packet.at, packet.fields)
 
     def _stream_end(self, message: StreamEnd) -> None:
-        self._story.anomaly(message)
+        self._story.ends(message, self._first_frame)
         if message.at.direction == "server":
             self.ended = True
 

@@ -78,7 +78,7 @@ class Story:
         self._unplayed: list[Medium] = []
         self._played: set[bytes] = set()
         self._last_packet: tuple[At, int] | None = None
-        self._closed_by: list[tuple[int, str, str]] = []
+        self._closed_by: list[tuple[int, str, str, int]] = []  # frame, side, how, connection's first frame
         self.failure = ""
         """Why the server refused, in words."""
         self.content_name = ""
@@ -107,6 +107,8 @@ class Story:
         """Whether the client was asked last who it is."""
         self.carried_by = 0
         """First frame of the connection that carries the media, 0 before there are any."""
+        self.ends_with = 0
+        """First frame of the connection whose end is that of the media; 0 where there is but one."""
         self.played_on = 0
         """First frame of the connection on which a Play is running, 0 if there is none."""
         self.selection = Selection()
@@ -171,13 +173,22 @@ class Story:
                     at,
                     {**where, "length": message.length, "kept_frame": message.kept_frame},
                 )
-            case StreamEnd() if at.frame:  # else nothing of that direction was captured
-                self._closed_by.append((at.frame, at.direction, message.reason))
-                self.tell(
-                    "StreamEnd",
-                    at,
-                    {**where, "side": at.direction, "reason": message.reason, "bytes_left": message.left},
-                )
+            case StreamEnd():
+                self.ends(message)
+
+    def ends(self, message: StreamEnd, connection: int = 0) -> None:
+        """Record that a direction is over; `connection` is the first frame of one that may be of several."""
+        at = message.at
+        if not at.frame:  # nothing of that direction was captured
+            return
+        self._closed_by.append((at.frame, at.direction, message.reason, connection))
+        details = {"stream_offset": at.offset, "side": at.direction, "reason": message.reason}
+        self.tell("StreamEnd", at, {**details, "bytes_left": message.left})
+
+    def _first_end(self) -> tuple[int, str, str] | None:
+        """Frame, side and way of the first end of the connection that carried the media."""
+        mine = [found[:3] for found in self._closed_by if self.ends_with in (0, found[3])]
+        return min(mine, default=None)
 
     def carry(self, first_frame: int) -> None:
         """Take note that media come on a connection.
@@ -185,6 +196,7 @@ class Story:
         It may go on with what another one carried, but for what was sent to its end.
         """
         before, self.carried_by = self.carried_by, first_frame
+        self.ends_with = first_frame
         if self.medium is None or before in (0, first_frame):
             return
         if self.entry_ended:
@@ -434,8 +446,9 @@ class Story:
             return Reason("end of stream", self._meaning("end of stream"), frame=frame)
         if self.stopped_at is not None:
             return Reason("client stopped", REASONS["client stopped"], frame=self.stopped_at.frame)
-        if self._closed_by:
-            frame, side, how = min(self._closed_by)
+        first_end = self._first_end()
+        if first_end is not None:
+            frame, side, how = first_end
             word = how if how in REASONS else f"{side} closed"
             return Reason(word, self._meaning(word), frame=frame)
         word = "next content" if follows else "end not seen"
@@ -490,9 +503,10 @@ class Story:
             return f"failed: {self.failure}"
         if self.phase == automaton.PLAYING and self.transport in ("msb", "msbd") and self.proto == UDP:
             return "end not seen"  # a multicast has no word for it
-        if self.phase != automaton.PLAYING or not self._closed_by:
+        first_end = self._first_end()
+        if self.phase != automaton.PLAYING or first_end is None:
             return automaton.OUTCOMES[self.phase]
-        _, side, reason = min(self._closed_by)
+        _, side, reason = first_end
         if reason == "capture ended":
             return "capture ended"
         if reason == "reset":

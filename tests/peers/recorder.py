@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 
-from builders import ACK, FIN, MAC_A, MAC_B, PSH, SYN, ethernet, ipv4, tcp, write_pcap
+from builders import ACK, FIN, MAC_A, MAC_B, PSH, RST, SYN, ethernet, ipv4, tcp, write_pcap
+from perturb import segment
 
 from .tcp_server import TIMEOUT, TcpServer
 
@@ -75,6 +76,27 @@ def frames_of(
     for side, flags in (("c", FIN | ACK), ("s", FIN | ACK), ("c", ACK)):
         send(side, flags)
     return out
+
+
+def hung_up(frames, how, late=0):
+    """The frames of one connection that ends otherwise than by two FINs.
+
+    The client leaves while the last `late` segments of the server's are on their way: by "reset" at once, by
+    "close" with a FIN, and a reset upon what still comes, as most systems do. "open": nobody ends it.
+    """
+    last = next(segment(frame) for frame, _ in frames if segment(frame).flags & FIN)  # the client's
+    kept = [(frame, ts) for frame, ts in frames[:-1] if not segment(frame).flags & FIN]
+    if how == "open":
+        return kept
+    data = [i for i, (frame, _) in enumerate(kept) if segment(frame).payload]
+    at = data[-late] if late else len(kept)
+    left = kept[at - 1][1] + STEP // 2
+    behind = [(frame, ts) for frame, ts in kept[at:] if segment(frame).payload]
+    if how == "reset":
+        return [*kept[:at], (last.flagged(RST | ACK).frame(), left), *behind]
+    refused = last.moved(1).flagged(RST | ACK).frame()
+    ending = behind[-1][1] if behind else left
+    return [*kept[:at], (last.frame(), left), *behind, (refused, ending + STEP // 2)]
 
 
 def write_conversation(

@@ -241,7 +241,9 @@ MEDIA_AT = START + 1_000_000_000
 SPACING = 1_000_000
 
 
-def udp_session(description, stream, *, sequence=0, skip=(), more=(), ports="2462-2463", url=URL):
+def udp_session(
+    description, stream, *, sequence=0, skip=(), more=(), ports="2462-2463", url=URL, tcp_port=40001
+):
     """Frames of a session over UDP as (frame, ts): control on TCP, `stream` without the datagrams `skip`.
 
     `more` are further datagrams, at their own times.
@@ -253,8 +255,9 @@ def udp_session(description, stream, *, sequence=0, skip=(), more=(), ports="246
     items.append(("s", end_of_stream(101, sequence + len(stream), url=url), end + SPACING // 2))
     items.append(("c", response(101)))
     last = [(side, data, end + 2_000_000_000) for side, data in closing(4, url=url)]
-    control = frames_of(items + last, client=(CLIENT, 40001), server=(SERVER, 554))
-    sent = [Datagram(MEDIA_AT + i * SPACING, p) for i, p in enumerate(stream) if i not in set(skip)]
+    control = frames_of(items + last, client=(CLIENT, tcp_port), server=(SERVER, 554))
+    media = {"client_port": int(ports.partition("-")[0])}
+    sent = [Datagram(MEDIA_AT + i * SPACING, p, **media) for i, p in enumerate(stream) if i not in set(skip)]
     udp = [(d.frame(i), d.ts) for i, d in enumerate(itertools.chain(sent, more))]
     return sorted(control + udp, key=lambda item: item[1])
 

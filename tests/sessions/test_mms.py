@@ -15,6 +15,8 @@ from peers.mmst_server import MmstOptions, MmstServer, data_packet, transcript
 from peers.recorder import Recorder, frames_of, write_conversation, write_conversations
 
 import mmsforensics
+from mmsforensics.sessions.mms_session import url_host
+from mmsforensics.streams.flows import Endpoint
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
@@ -51,6 +53,29 @@ def test_the_port_does_not_matter(song, analyzed, tmp_path):
     (session,) = rows(case, "sessions")
     assert (session["server_ip"], session["server_port"]) == ("192.0.2.10", 443)
     assert session["url"] == "mms://media.example.com:443/song.wma"
+
+
+NAMED = {
+    "::1": "[::1]",  # as FFmpeg and VLC write it
+    "::1:45305": "[::1]:45305",
+    "2001:db8::a:45305": "[2001:db8::a]:45305",  # no address as a whole
+    "[::1]:45305": "[::1]:45305",
+    "::1:80": "[::1:80]",  # not this server's port
+    "media.example.com:45305": "media.example.com:45305",
+    "a:b:c": "a:b:c",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_an_address_that_a_player_names_gets_its_brackets(named):
+    assert url_host(named, Endpoint(bytes(15) + b"\1", 45305)) == NAMED[named]
+
+
+def test_a_url_with_an_address_of_ipv6(song, analyzed, tmp_path):
+    conversation, _ = transcript({"song.wma": song}, host="2001:db8::10")
+    case = analyzed(write_conversation(tmp_path / "a.pcap", conversation, server=("192.0.2.10", 443)))
+    assert rows(case, "sessions")[0]["url"] == "mms://[2001:db8::10]:443/song.wma"
 
 
 def test_a_seek_goes_on_in_the_same_medium_in_the_order_of_sending(film, analyzed, tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers.asf_file import AsfFile
 from peers.range_server import part, parts, request, whole
-from peers.recorder import START, frames_of
+from peers.recorder import START, frames_of, hung_up
 
 import mmsforensics
 from mmsforensics.protocols.messages import At, Body
@@ -78,6 +78,14 @@ def test_a_download_that_broke_off_and_was_resumed(body, fetched):
     the_file(case, body)
     assert events(case).count("HttpResponse") == 2
     assert "RangesDiffer" not in events(case)
+
+
+def test_how_a_resumed_download_ended_says_the_connection_that_resumed_it(body, fetched):
+    """The end of the first one is known last: a connection that was reset is decoded to the end."""
+    first = hung_up(connection(request("/film.wmv"), whole(body, cut=50_000)), "reset")
+    asked, sent = request("/film.wmv", ranges="49000-"), part(body, 49_000, len(body), cut=10_000)
+    second = hung_up(connection(asked, sent, port=40002, at=60), "open")
+    assert rows(fetched(first, second), "sessions")[0]["outcome"] == "capture ended"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from builders import read_pcap, write_pcap
 from cases import events, faithful_files, rows
-from peers.asf_file import AsfFile, Segment, faithful
-from peers.recorder import Recorder, frames_of, write_conversation
+from peers.asf_file import AsfFile, Segment, faithful, send_time
+from peers.recorder import Recorder, frames_of, hung_up, write_conversation
 from peers.rtsp_server import RtspOptions, RtspServer
 from peers.rtsp_wire import (
     CLIENT,
@@ -177,8 +177,9 @@ def test_small_padded_packets_several_in_each_rtp_packet(tune, analyzed, tmp_pat
     sound(case)
 
 
-def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path):
-    stream = rtp_stream(sent(movie), Payloading(locid=True))
+@pytest.mark.parametrize("locid", [True, False], ids=["numbered", "not numbered"])
+def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path, locid):
+    stream = rtp_stream(sent(movie), Payloading(locid=locid))
     frames = frames_of(tcp_session(sdp(movie), stream), **ENDS)
     media = [i for i, (frame, _) in enumerate(frames) if len(frame) > 1400 and frame[54:55] == b"$"]
     lost = media[len(media) // 2]
@@ -190,7 +191,24 @@ def test_a_hole_in_the_connection_costs_what_it_hurts(movie, analyzed, tmp_path)
     (medium,) = rows(case, "media", kind="faithful")
     assert medium["verdict"] == "complete but for 1 packet"
     assert "Gap" in events(case)
+    hurt = rows(case, "loss", reason="hurt")
+    number = 15 if locid else None
+    assert {(r["first_packet"], r["last_packet"], r["packets"]) for r in hurt} == {(number, number, 1)}
     sound(case)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["all captured", "a hole before"])
+def test_a_packet_that_was_being_sent_is_no_hole(movie, analyzed, tmp_path, lost):
+    """Three fragments make a packet: broken off behind the second, of the eleventh."""
+    stream = rtp_stream(sent(movie))[:32]
+    items = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in stream]
+    frames = hung_up(frames_of(items, **ENDS), "reset")
+    media = [i for i, (frame, _) in enumerate(frames) if frame[54:55] == b"$"]
+    left = [f for i, f in enumerate(frames) if not lost or i != media[28]]
+    case = analyzed(write_pcap(tmp_path / "a.pcap", left))
+    assert faithful_files(case) == [truth(movie, without=range(10 - lost, 99))]
+    told = {v["reason"] for v in rows(case, "verdicts")}
+    assert ("hole at the end" in told, of(case)["packets_missing"]) == (lost, int(lost))
 
 
 @pytest.mark.parametrize("side", ["c", "s"])
@@ -248,6 +266,16 @@ def test_media_over_udp_belong_to_the_session_that_set_them_up(movie, analyzed, 
     assert medium["verdict"] == "complete"
     assert {f["recognised_as"] for f in rows(case, "flows")} == {"rtsp"}
     sound(case)
+
+
+def test_two_sessions_at_once_whose_sources_are_called_alike(movie, tune, analyzed, tmp_path):
+    """A server that gives each session the same SSRC: the port that was asked for tells them apart."""
+    one = udp_session(sdp(movie), rtp_stream(sent(movie)))
+    other = URL.replace("film", "tune")
+    two = udp_session(sdp(tune), rtp_stream(sent(tune)), ports="2472-2473", url=other, tcp_port=40002)
+    case = udp_case(analyzed, tmp_path, sorted(one + two, key=lambda item: item[1]))
+    assert sorted(faithful_files(case)) == sorted([truth(movie), truth(tune)])
+    assert [s["packets_missing"] for s in rows(case, "sessions")] == [0, 0]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -389,6 +417,21 @@ def test_probes_and_reports_are_no_media(movie, analyzed, tmp_path):
     told = events(case)
     assert {"PacketPair", "RtcpSenderReport", "RtcpBye"} <= set(told)
     assert of(case)["packets_missing"] == 0
+
+
+@pytest.mark.parametrize("lower", ["tcp", "udp"])
+def test_the_last_fragment_of_a_packet_sent_at_0_is_no_probe(movie, analyzed, tmp_path, lower):
+    """As packet-pair probes it has the time stamp 0, the marker, and no beginning of a packet."""
+    assert send_time(movie.packets[0]) == 0
+    stream = rtp_stream(sent(movie), Payloading(size=1100))
+    if lower == "tcp":
+        path = write_conversation(tmp_path / "a.pcap", tcp_session(sdp(movie), stream), **ENDS)
+    else:
+        path = write_pcap(tmp_path / "a.pcap", udp_session(sdp(movie), stream))
+    case = analyzed(path)
+    assert faithful_files(case) == [truth(movie)]
+    assert of(case)["packets_missing"] == 0
+    assert "PacketPair" not in events(case)
 
 
 def two_sources(movie):
@@ -603,6 +646,25 @@ def test_a_connection_goes_on_with_the_session_that_it_names(movie, analyzed, tm
     case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
     assert faithful_files(case) == [truth(movie)]
     assert (of(case)["outcome"], of(case)["packets_missing"]) == ("completed", 0)
+
+
+@pytest.mark.parametrize("how", ["reset", "open"])
+def test_the_end_that_counts_is_that_of_the_connection_that_went_on(movie, analyzed, tmp_path, how):
+    """How the broken connection ended is known last, since it is decoded to the end of the capture."""
+    stream = rtp_stream(sent(movie))
+    first = opening(sdp(movie)) + [("s", interleaved(0, p)) for p in stream[:30]]
+    session = ("Session", "17268174590018475267")
+    second = [
+        ("c", request("PLAY", URL, 1, session, ("User-Agent", "WMPlayer/9.0.0.2833"))),
+        ("s", response(1, session, ("RTP-Info", f"url={URL}/video;seq=30;rtptime=0"))),
+        *(("s", interleaved(0, p)) for p in stream[30:40]),
+    ]
+    frames = hung_up(frames_of(first, **ENDS), how)
+    later = frames[-1][1] + 10**9
+    frames += frames_of(second, client=(CLIENT, 40009), server=(SERVER, RTSP), start_ns=later)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
+    assert of(case)["outcome"] == "stopped by client"
+    assert [v["frame"] for v in rows(case, "verdicts", reason="client closed")] == [len(frames) - 2]
 
 
 @pytest.mark.parametrize("seed", range(6))

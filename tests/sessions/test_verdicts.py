@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -12,9 +13,10 @@ from builders import FIN, read_pcap, write_pcap
 from cases import rows
 from click.testing import CliRunner
 from conftest import ROOT, SAMPLES
+from peers.mmsh_server import MmshOptions
 from peers.mmsh_server import transcript as mmsh_transcript
 from peers.mmst_server import transcript
-from peers.recorder import frames_of
+from peers.recorder import frames_of, hung_up
 from test_download import conversation
 
 from mmsforensics.cli import main
@@ -88,6 +90,36 @@ def test_the_capture_ends_in_the_middle(film, analyzed, tmp_path):
     assert (word, "end of stream" in found, "capture ended" in found) == ("partial", False, True)
     seen = len(rows(case, "media_packets"))
     assert found["declares more packets"] == len(segment.packets) - seen
+
+
+BROKEN = {
+    "mmst": (transcript, None, 1755),
+    "mmsh": (mmsh_transcript, MmshOptions(), 80),
+    "mmsh in chunks": (mmsh_transcript, MmshOptions(chunked="always"), 80),
+}
+
+
+@pytest.mark.parametrize("how", ["open", "reset", "server closes"])
+@pytest.mark.parametrize(("script", "options", "port"), BROKEN.values(), ids=BROKEN)
+def test_a_packet_that_was_being_sent_is_no_hole(film, analyzed, tmp_path, script, options, port, how):
+    """Broken off in the middle of a packet: all that was sent was captured."""
+    conversation, (segment,) = script({"film.wmv": film}, options)
+    sent = segment.packets[12][1]
+    at = next(i for i, (side, data) in enumerate(conversation) if side == "s" and sent[:90] in data)
+    conversation = [*conversation[:at], ("s", conversation[at][1][:300])]
+    frames = frames_of(conversation, server=("192.0.2.10", port))
+    if how == "server closes":
+        (first, early), (second, late) = frames[-3:-1]
+        frames[-3:-1] = [(second, early), (first, late)]
+    else:
+        frames = hung_up(frames, how)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
+    _, found = verdict(case)
+    assert {"all bytes seen", "all sequence numbers seen"} <= found.keys()
+    assert not {"hole", "hole at the end", "packets hurt"} & found.keys()
+    assert not rows(case, "events", event="Malformed")
+    (end,) = [e for e in rows(case, "events", event="StreamEnd") if e["direction"] == "server"]
+    assert json.loads(end["details"])["bytes_left"] > 0
 
 
 def test_the_client_stops(film, analyzed, tmp_path):

@@ -8,11 +8,12 @@ import struct
 import subprocess
 
 import pytest
+from builders import write_pcap
 from cases import events, faithful_files, rows
 from peers.asf_file import AsfFile
 from peers.mmsh_server import content_description, framed, in_parts
 from peers.push_encoder import PushOptions, pushed
-from peers.recorder import write_conversations
+from peers.recorder import START, frames_of, hung_up, write_conversations
 from peers.wmsp_script import FRAMED, GUID, UNUSED, Sender, Talk, change, end, header
 
 import mmsforensics
@@ -157,6 +158,41 @@ def test_non_pipelined_mode(asf, case_of, gap):
     (medium,) = rows(case, "media", kind="faithful")
     assert (medium["complete"], medium["packets"]) == (True, len(sender.sent))
     assert details(case, "HttpRequest")[4]["from"] == {"packet-num": 5}
+
+
+def connected(talk, number, at):
+    """Frames of the connection with a number, begun so many seconds after the first; messages 10 ms apart."""
+    begin = START + round(at * SECOND)
+    timed = [(side, data, begin + i * SECOND // 100) for i, (side, data) in enumerate(talk)]
+    ends = {"client": ("192.0.2.20", 40001 + number), "server": ("192.0.2.10", 80)}
+    return frames_of(timed, start_ns=begin, **ends)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+@pytest.mark.parametrize("pause", [0.001, 100], ids=["at once", "after a long pause"])
+def test_a_seek_by_a_new_connection_while_media_are_on_their_way(asf, analyzed, tmp_path, how, pause):
+    """The player hangs up and asks elsewhere; what the server had sent till it noticed comes in between."""
+    (describe, play, _, _, again, log), sender = unpipelined(asf)
+    frames = connected(describe, 0, 0)
+    old = hung_up(connected(play, 1, 1), how, late=3)
+    left = (old[-4 if how == "reset" else -5][1] - START) / SECOND
+    frames += old + connected(again, 2, left + pause) + connected(log, 3, left + pause + 9)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", sorted(frames, key=lambda item: item[1])))
+    (session,) = rows(case, "sessions")
+    assert (session["outcome"], session["packets_missing"]) == ("completed", 0)
+    assert faithful_files(case) == [sender.faithful()]
+    assert rows(case, "media", kind="faithful")[0]["verdict"] == "complete"
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "open"])
+def test_the_end_of_a_connection_that_only_described_is_not_the_media_s(asf, analyzed, tmp_path, how):
+    """How it ends may be known last: a connection that was reset is decoded to the end of the capture."""
+    (describe, play, *_), _ = unpipelined(asf)
+    frames = hung_up(connected(describe, 0, 0), how) + hung_up(connected(play, 1, 1), "open")
+    case = analyzed(write_pcap(tmp_path / "a.pcap", frames))
+    assert rows(case, "sessions")[0]["outcome"] == "capture ended"
+    assert [v["frame"] for v in rows(case, "verdicts", reason="capture ended")] == [len(frames) - 1]
+    assert not rows(case, "verdicts", reason="reset")
 
 
 def test_one_client_id_for_two_players(asf, case_of):
