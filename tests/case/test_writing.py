@@ -1,11 +1,14 @@
 """Files that grow piece by piece, written on a thread."""
 
 import hashlib
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmsforensics.case import writing
+from mmsforensics.case.media_files import Spool
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 
 
@@ -46,6 +49,17 @@ def test_a_failure_to_write_is_raised(tmp_path):
             file.hexdigest()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_with_the_file(monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    with Writers() as writers:
+        file = HashedFile(Path("/dev/full"), writers)
+        file.write(b"lost")
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            file.hexdigest()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("media-writer")]
+
+
 def test_spools_keep_the_order_of_each_file_whenever_they_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "BYTES_SPOOLED", 1000)
     spools, given = Spools(), {tmp_path / str(n): b"" for n in range(3)}
@@ -71,3 +85,25 @@ def test_a_spool_that_is_removed_leaves_nothing(tmp_path):
     spools.remove(path)
     spools.flush(path)
     assert not path.exists()
+    spools.append(path, b"written")
+    spools.flush(path)
+    assert spools.flushed(path)
+    spools.remove(path)
+    assert not (spools.flushed(path) or path.exists())
+
+
+def test_the_system_is_not_asked_for_spools_that_are_no_files(tmp_path, monkeypatch):
+    """To ask costs as much as to read some bytes, and a medium has seven of them."""
+
+    def asked(*_args, **_more):
+        raise AssertionError
+
+    spools, path = Spools(), tmp_path / "spool"
+    spool = Spool(path, np.dtype("u1"), spools)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", asked)
+        patch.setattr(Path, "unlink", asked)
+        spool.append(np.arange(3, dtype="u1"))
+        assert spool.rows().tolist() == [0, 1, 2]
+        spool.remove()
+        assert spool.rows().tolist() == []
