@@ -45,6 +45,9 @@ from mmsforensics.streams import Conflict, Gap, Run, locate
 MAX_HEAD = 65536
 """Bytes of a start line and headers: eight times what common servers allow."""
 
+USUAL_HEAD = 4096
+"""Bytes in which the end of a head is looked for first: a connection may hold 100,000 of them."""
+
 MAX_CHUNK_LINE = 1024
 """Bytes of a chunk-size line with its extensions [RFC 9112 7.1]."""
 
@@ -242,7 +245,9 @@ class HttpDecoder:
                 return
 
     def _head(self, side: _Side) -> Iterator[Message]:
-        raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
+        raw = side.buffer.data[:USUAL_HEAD].tobytes()
+        if _HEAD_END.search(raw.lstrip(b"\r\n")) is None:
+            raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
         blank = len(raw) - len(raw.lstrip(b"\r\n"))
         if blank:
             side.consume(blank)
