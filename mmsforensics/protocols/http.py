@@ -18,8 +18,11 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Literal
+
+import numpy as np
 
 from mmsforensics.protocols import wmsp_framing
 from mmsforensics.protocols.messages import (
@@ -161,7 +164,7 @@ class HttpDecoder:
         side = self._sides[direction]
         side.buffer.append(run.offset, run.data, run.pieces)
         side.frame, side.ts = int(run.pieces["frame"][-1]), int(run.pieces["ts"][-1])
-        yield from self._decode(side)
+        yield from _joined(self._decode(side))
         side.buffer.settle()
 
     def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
@@ -524,6 +527,32 @@ class HttpDecoder:
             ended=complete,
         )
         side.wmsp, side.sniffed, side.body_open = None, "", False
+
+
+def _joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """Parts of a body that end in the same frame as one: chunks may be of one byte each."""
+    parts: list[Body] = []
+    for message in messages:
+        if isinstance(message, Body):
+            last = parts[-1] if parts else None
+            if last and (last.number, last.at.frame) != (message.number, message.at.frame):
+                yield _one(parts)
+                parts = []
+            parts.append(message)
+            continue
+        if parts:
+            yield _one(parts)
+            parts = []
+        yield message
+    if parts:
+        yield _one(parts)
+
+
+def _one(parts: list[Body]) -> Body:
+    if len(parts) == 1:
+        return parts[0]
+    data = np.concatenate([part.data for part in parts])
+    return replace(parts[0], data=data, pieces=np.concatenate([part.pieces for part in parts]))
 
 
 def _may_start(raw: bytes) -> bool:
