@@ -25,6 +25,9 @@ LIMITS = {"ordinary": 3.0, "media": 8.0}
 """What `analyze` may take, as a multiple of the yardstick."""
 DENSE_LIMIT = 2.5
 """What the second gigabyte of a capture of hundreds of sessions may cost, as a multiple of the yardstick."""
+DENSE_KINDS = ("dense", "complete")
+SETTLE_S = 10.0
+"""Pause before each of these runs: gigabytes that were just removed keep a virtual machine busy."""
 MEMORY_LIMIT_MB = 500
 DENSE_MEMORY_LIMIT_MB = 400
 HELP_LIMIT_S = 0.3
@@ -45,14 +48,18 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 """Byte code is kept, as it is on any machine by default."""
 
 
-def timed(command: list[str], repeat: int, before: list[Path]) -> Timing | None:
-    """Run a command several times; None when it is not installed. `before` is removed before each run."""
+def timed(command: list[str], repeat: int, before: list[Path], pause_s: float = 0) -> Timing | None:
+    """Run a command several times; None when it is not installed.
+
+    `before` is removed before each run, which then waits for `pause_s`.
+    """
     if shutil.which(command[0]) is None:
         return None
     seconds, peak = [], 0.0
     for _ in range(repeat):
         for path in before:
             shutil.rmtree(path, ignore_errors=True)
+        time.sleep(pause_s)
         begun = time.perf_counter()
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
@@ -116,15 +123,15 @@ def made(kind: str, gigabytes: float, folder: Path) -> Path:
     return capture
 
 
-def dense(gigabytes: float, repeat: int, folder: Path, work: Path) -> None:
+def dense(kind: str, gigabytes: float, repeat: int, folder: Path, work: Path) -> None:
     """Print what a dense capture costs: twice as much less once as much, so that starting does not count."""
     size = (gigabytes, 2 * gigabytes)
-    captures = [made("dense", g, folder) for g in size]
-    print(f"\n### dense, {size[0]:g} and {size[1]:g} GB, 300 sessions\n")
+    captures = [made(kind, g, folder) for g in size]
+    print(f"\n### {kind}, {size[0]:g} and {size[1]:g} GB, 300 sessions\n")
     print("| command | seconds (median; least to most) | peak memory, MB |\n|---|---|---|")
     more, peaks = {}, []
     for name in ("openssl dgst -sha256", "mmsforensics analyze"):
-        taken = [timed(commands(c, work)[name], repeat, [work / "case"]) for c in captures]
+        taken = [timed(commands(c, work)[name], repeat, [work / "case"], pause_s=SETTLE_S) for c in captures]
         for g, timing in zip(size, taken, strict=True):
             if timing is None:
                 raise SystemExit(f"{name} is not installed")
@@ -145,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ordinary", "media", "dense"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["ordinary", "media", *DENSE_KINDS])
     parser.add_argument("--keep", type=Path, help="folder for the captures, which are then kept")
     given = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
@@ -161,8 +168,8 @@ def main() -> None:
             held = "held" if begun.seconds < HELP_LIMIT_S else "not held"
             print(f"\n`mmsforensics --help`: {begun.seconds:.2f} s, allowed {HELP_LIMIT_S} s: {held}")
         for kind in given.kinds:
-            if kind == "dense":
-                dense(given.gigabytes, given.repeat, folder, work)
+            if kind in DENSE_KINDS:
+                dense(kind, given.gigabytes, given.repeat, folder, work)
                 continue
             capture = made(kind, given.gigabytes, folder)
             timings = {

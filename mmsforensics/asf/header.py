@@ -13,7 +13,7 @@ from typing import Final
 
 from mmsforensics.asf.codecs import audio_codec, video_codec
 from mmsforensics.asf.guids import guid_name
-from mmsforensics.asf.layout import Fields, utf16
+from mmsforensics.asf.layout import Fields, bytes_of, number, records_of, utf16
 from mmsforensics.asf.tree import (
     DATA_OBJECT,
     DATA_OBJECT_HEAD,
@@ -240,21 +240,6 @@ def _walk(objects: tuple[AsfObject, ...]) -> Iterator[AsfObject]:
         yield from _walk(item.children)
 
 
-def _int(fields: Mapping[str, object], name: str) -> int:
-    value = fields.get(name, 0)
-    return value if isinstance(value, int) else 0
-
-
-def _raw(fields: Mapping[str, object], name: str) -> bytes:
-    value = fields.get(name, b"")
-    return value if isinstance(value, bytes) else b""
-
-
-def _records(fields: Mapping[str, object], name: str) -> tuple[Fields, ...]:
-    value = fields.get(name, ())
-    return value if isinstance(value, tuple) else ()
-
-
 def _with_file_properties(header: Header) -> Header:
     found = next((o for o in _walk(header.tree) if o.name == "File Properties"), None)
     if found is None:
@@ -262,17 +247,17 @@ def _with_file_properties(header: Header) -> Header:
     f = found.fields
     return replace(
         header,
-        file_id=_raw(f, "File ID"),
-        file_size=_int(f, "File Size"),
-        creation_time=_int(f, "Creation Date"),
-        packet_count=_int(f, "Data Packets Count"),
-        play_duration=_int(f, "Play Duration"),
-        send_duration=_int(f, "Send Duration"),
-        preroll_ms=_int(f, "Preroll"),
-        flags=_int(f, "Flags"),
-        min_packet_size=_int(f, "Minimum Data Packet Size"),
-        max_packet_size=_int(f, "Maximum Data Packet Size"),
-        max_bitrate=_int(f, "Maximum Bitrate"),
+        file_id=bytes_of(f, "File ID"),
+        file_size=number(f, "File Size"),
+        creation_time=number(f, "Creation Date"),
+        packet_count=number(f, "Data Packets Count"),
+        play_duration=number(f, "Play Duration"),
+        send_duration=number(f, "Send Duration"),
+        preroll_ms=number(f, "Preroll"),
+        flags=number(f, "Flags"),
+        min_packet_size=number(f, "Minimum Data Packet Size"),
+        max_packet_size=number(f, "Maximum Data Packet Size"),
+        max_bitrate=number(f, "Maximum Bitrate"),
     )
 
 
@@ -301,13 +286,15 @@ def _tags(objects: list[AsfObject]) -> Iterator[Tag]:
                 value = item.fields.get(name)
                 if value:
                     yield Tag(name, "unicode", str(value), item.name)
-        records = _records(item.fields, "Content Descriptors") or _records(item.fields, "Description Records")
+        records = records_of(item.fields, "Content Descriptors") or records_of(
+            item.fields, "Description Records"
+        )
         for record in records:
-            kind = _int(record, "Value Data Type")
+            kind = number(record, "Value Data Type")
             yield Tag(
                 str(record.get("Name", "")),
                 VALUE_TYPES[kind] if kind < len(VALUE_TYPES) else f"type {kind}",
-                value_text(kind, _raw(record, "Value")),
+                value_text(kind, bytes_of(record, "Value")),
                 item.name,
             )
 
@@ -333,11 +320,11 @@ def _streams(objects: list[AsfObject]) -> tuple[StreamInfo, ...]:
     declared: dict[int, int] = {}
     for item in objects:
         if item.name == "Extended Stream Properties":
-            declared[_int(item.fields, "Stream Number") & 0x7F] = _int(item.fields, "Data Bitrate")
+            declared[number(item.fields, "Stream Number") & 0x7F] = number(item.fields, "Data Bitrate")
     for item in objects:
-        for record in _records(item.fields, "Bitrate Records"):
-            declared[_int(record, "Flags") & 0x7F] = _int(record, "Average Bitrate")
-    codecs = [r for item in objects for r in _records(item.fields, "Codec Entries")]
+        for record in records_of(item.fields, "Bitrate Records"):
+            declared[number(record, "Flags") & 0x7F] = number(record, "Average Bitrate")
+    codecs = [r for item in objects for r in records_of(item.fields, "Codec Entries")]
     streams: dict[int, StreamInfo] = {}
     for item in objects:
         if item.name == "Stream Properties" and "Flags" in item.fields:
@@ -353,8 +340,10 @@ def _codec_name(stream: StreamInfo, streams: list[StreamInfo], codecs: list[Fiel
     The list does not say which stream an entry is for [ASF 3.5].
     """
     kind = {"video": 1, "audio": 2}.get(stream.type)
-    entries = [c for c in codecs if kind is not None and _int(c, "Type") == kind]
-    tagged = [c for c in entries if _tag_of(_raw(c, "Codec Information"), stream.type) == stream.codec_tag]
+    entries = [c for c in codecs if kind is not None and number(c, "Type") == kind]
+    tagged = [
+        c for c in entries if _tag_of(bytes_of(c, "Codec Information"), stream.type) == stream.codec_tag
+    ]
     peers = [s for s in streams if s.type == stream.type and (not tagged or s.codec_tag == stream.codec_tag)]
     chosen = tagged or entries
     place = peers.index(stream)
@@ -370,40 +359,40 @@ def _tag_of(information: bytes, kind: str) -> str:
 
 
 def _stream(fields: Mapping[str, object], declared: Mapping[int, int]) -> StreamInfo:
-    flags = _int(fields, "Flags")
-    number = flags & 0x7F
+    flags = number(fields, "Flags")
+    stream_number = flags & 0x7F
     stream = StreamInfo(
-        number=number,
+        number=stream_number,
         type=STREAM_TYPES.get(str(fields.get("Stream Type")), "binary"),
         codec="",
         codec_tag="",
-        bitrate=declared.get(number) or None,
+        bitrate=declared.get(stream_number) or None,
         encrypted=bool(flags & ENCRYPTED),
     )
     values = fields.get("Type-Specific Fields")
     if not isinstance(values, dict):
         return stream
     if stream.type == "audio" and "Codec ID / Format Tag" in values:
-        tag = _int(values, "Codec ID / Format Tag")
+        tag = number(values, "Codec ID / Format Tag")
         return replace(
             stream,
-            codec=audio_codec(tag, _int(values, "Bits Per Sample")),
+            codec=audio_codec(tag, number(values, "Bits Per Sample")),
             codec_tag=f"0x{tag:04x}",
-            bitrate=stream.bitrate or _int(values, "Average Number of Bytes Per Second") * 8 or None,
-            channels=_int(values, "Number of Channels"),
-            sample_rate=_int(values, "Samples Per Second"),
-            bits=_int(values, "Bits Per Sample"),
+            bitrate=stream.bitrate or number(values, "Average Number of Bytes Per Second") * 8 or None,
+            channels=number(values, "Number of Channels"),
+            sample_rate=number(values, "Samples Per Second"),
+            bits=number(values, "Bits Per Sample"),
         )
     if stream.type == "video" and "Encoded Image Height" in values:
-        tag_bytes = _raw(values, "Compression ID")
+        tag_bytes = bytes_of(values, "Compression ID")
         return replace(
             stream,
             codec=video_codec(tag_bytes),
             codec_tag=tag_bytes.decode("ascii", "backslashreplace"),
-            width=_int(values, "Encoded Image Width"),
-            height=_int(values, "Encoded Image Height"),
-            bits=_int(values, "Bits Per Pixel Count"),
+            width=number(values, "Encoded Image Width"),
+            height=number(values, "Encoded Image Height"),
+            bits=number(values, "Bits Per Pixel Count"),
         )
     if stream.type == "image" and "Image Height" in values:
-        return replace(stream, width=_int(values, "Image Width"), height=_int(values, "Image Height"))
+        return replace(stream, width=number(values, "Image Width"), height=number(values, "Image Height"))
     return stream

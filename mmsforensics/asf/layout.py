@@ -289,6 +289,24 @@ def _number(name: str, fields: Mapping[str, object], outer: Mapping[str, object]
     return value
 
 
+def number(fields: Mapping[str, object], name: str) -> int:
+    """An integer field, 0 when it is not there."""
+    value = fields.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def bytes_of(fields: Mapping[str, object], name: str) -> bytes:
+    """A field of bytes, none when it is not there."""
+    value = fields.get(name, b"")
+    return value if isinstance(value, bytes) else b""
+
+
+def records_of(fields: Mapping[str, object], name: str) -> tuple[Fields, ...]:
+    """The records of a list, none when it is not there."""
+    value = fields.get(name, ())
+    return value if isinstance(value, tuple) else ()
+
+
 def utf16(raw: bytes) -> str:
     """Decode UTF-16LE without the NULs at its end; what follows a NUL within is evidence and stays.
 

@@ -10,10 +10,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,41 +19,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf.edits import EDIT, Edit, merged, sources_of
-from mmsforensics.asf.guids import guid_of
 from mmsforensics.asf.header import Header, parse_header
 from mmsforensics.asf.packets import walk_payloads
-from mmsforensics.asf.padding import restore_padding
 from mmsforensics.asf.repaired_header import PacketFacts, repaired_header
-from mmsforensics.asf.tree import DATA_OBJECT_HEAD, FRAME
+from mmsforensics.asf.simple_index import simple_indexes
+from mmsforensics.asf.survey import FaithfulFile, Source, Survey, begins_key, blocks, surveyed
+from mmsforensics.asf.tree import DATA_OBJECT_HEAD
 from mmsforensics.asf.trimming import Trimmed, trim
-
-BLOCK = 2 << 20
-"""Bytes of packets handled at once; a hostile block has twenty times as many bytes of payload rows."""
-
-KEPT = 16 << 20
-"""Bytes of a medium's first blocks, their tables included, kept from the first pass for the second."""
-
-INDEX_INTERVAL_MS = 1000
-"""Interval of a Simple Index: what Microsoft's encoders write [ASF 6.1]."""
-
-MAX_INDEX_ENTRIES = 1 << 20
-"""Entries of an index at most (12 days); a lying time stamp must not fill the disk."""
 
 MAX_TRIMMED = 4 << 20
 """Bytes of packets of which payloads are taken out; where there would be more, all stay as they are."""
-
-FIRST_PAYLOADS = 64
-"""Payloads among which the earliest is looked for: the most that fit a packet."""
-
-
-class Source(Protocol):
-    """The faithful file, opened for reading."""
-
-    def seek(self, offset: int, /) -> int:
-        """Go to an offset."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Fill a buffer."""
 
 
 class Sink(Protocol):
@@ -126,32 +99,6 @@ def needs_playable(header: Header, header_bytes: bytes, facts: PlayableFacts) ->
     return tuple(reasons)
 
 
-_Block = tuple[NDArray[np.uint8], NDArray[np.void], NDArray[np.void], NDArray[np.void]]
-"""Packets with their padding restored: bytes, RESTORED, ASF_PACKET, PAYLOAD."""
-
-
-@dataclass(slots=True)
-class _Survey:
-    """What the first pass learns. Positions are those in the order of writing."""
-
-    sound: NDArray[np.bool_]
-    first_key: int = -1
-    """Position of the packet with the first key frame of any video stream."""
-    first_send: int = -1
-    """Of the first sound packet; of a live stream, of the one at `first_key` if there is one."""
-    first_presentation: int = -1
-    """As `first_send`."""
-    last_send: int = 0
-    last_presentation: int = 0
-    last_duration: int = 0
-    keys: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
-    """Stream: tables of (position of the packet, presentation ms, packets spanned)."""
-    early: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
-    """Video stream: positions of packets with payloads before its first key frame."""
-    kept: deque[_Block] = field(default_factory=deque)
-    """The first blocks, as long as they are not too many."""
-
-
 def write_playable(
     header_bytes: bytes,
     source: Source,
@@ -189,14 +136,14 @@ def write_playable(
     """
     header = parse_header(header_bytes)
     notes: list[str] = []
-    medium = _Medium(source, header_size, packet_size, sizes)
-    survey = _survey(medium, order, header)
+    medium = FaithfulFile(source, header_size, packet_size, sizes)
+    survey = surveyed(medium, order, header)
     unsound = int(np.count_nonzero(~survey.sound))
     if unsound:
         notes.append(f"{unsound} packets that do not parse were left out")
     keep, shift = _joined(header, survey, notes)
     trimmed = _trimmed(medium, order, survey, keep, notes) if header.broadcast else {}
-    indexes = _indexes(header, survey, keep, shift, notes)
+    indexes = simple_indexes(header, survey, keep, shift, notes)
     count = int(np.count_nonzero(keep))
     facts = PacketFacts(
         count=count,
@@ -240,28 +187,7 @@ def write_playable(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Medium:
-    """The faithful file."""
-
-    source: Source
-    header_size: int
-    packet_size: int
-    sizes: NDArray[np.int64]
-
-    def packets(self, block: NDArray[np.int64]) -> _Block:
-        """Packets by their numbers with their padding restored: bytes, RESTORED, ASF_PACKET, PAYLOAD."""
-        data = _read(self.source, self.header_size, self.packet_size, block)
-        rows = restore_padding(data, self.packet_size, np.ascontiguousarray(self.sizes[block]))
-        heads, payloads = walk_payloads(data, self.packet_size)
-        unsound = rows["ok"] == 0
-        if unsound.any():
-            heads["ok"][unsound] = 0
-            payloads = payloads[~unsound[payloads["packet"]]]
-        return data, rows, heads, payloads
-
-
-def _joined(header: Header, survey: _Survey, notes: list[str]) -> tuple[NDArray[np.bool_], int]:
+def _joined(header: Header, survey: Survey, notes: list[str]) -> tuple[NDArray[np.bool_], int]:
     """Which packets to keep, and how many ms to take off their times: a live stream is joined midway."""
     keep = survey.sound.copy()
     if not header.broadcast:
@@ -278,7 +204,7 @@ def _joined(header: Header, survey: _Survey, notes: list[str]) -> tuple[NDArray[
 
 
 def _trimmed(
-    medium: _Medium, order: NDArray[np.int64], survey: _Survey, keep: NDArray[np.bool_], notes: list[str]
+    medium: FaithfulFile, order: NDArray[np.int64], survey: Survey, keep: NDArray[np.bool_], notes: list[str]
 ) -> dict[int, Trimmed]:
     """By position the packets of a live stream without pictures that stand before a first key frame.
 
@@ -308,7 +234,7 @@ def _trimmed(
 
 
 def _without_early(
-    medium: _Medium, block: NDArray[np.int64], position: int, begins: dict[int, int]
+    medium: FaithfulFile, block: NDArray[np.int64], position: int, begins: dict[int, int]
 ) -> Trimmed | None:
     """A packet without the payloads of streams that have not begun with a key frame yet."""
     data, rows, heads, payloads = medium.packets(block)
@@ -316,16 +242,10 @@ def _without_early(
     for stream, begin in begins.items():
         if position <= begin:
             mine = payloads["stream"] == stream
-            key = np.flatnonzero(mine & _begins_key(payloads))
+            key = np.flatnonzero(mine & begins_key(payloads))
             early |= mine & (np.arange(len(payloads)) < (key[0] if len(key) else len(payloads)))
     edits = _packet_edits(block, medium.header_size, medium.packet_size, rows, heads, payloads, 0, 0)
     return trim(data, sources_of(edits, medium.packet_size), payloads[early])
-
-
-def _begins_key(payloads: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Which payloads are the first of a key frame."""
-    begins: NDArray[np.bool_] = (payloads["key"] == 1) & (payloads["object_offset"] == 0)
-    return begins
 
 
 def _pieces(
@@ -336,147 +256,10 @@ def _pieces(
     begin = 0
     for position in sorted(trimmed):
         at = int(np.searchsorted(positions, position))
-        yield from ((block, None) for block in _blocks(order[positions[begin:at]], packet_size))
+        yield from ((block, None) for block in blocks(order[positions[begin:at]], packet_size))
         yield order[position : position + 1], trimmed[position]
         begin = at + 1
-    yield from ((block, None) for block in _blocks(order[positions[begin:]], packet_size))
-
-
-def _blocks(order: NDArray[np.int64], packet_size: int) -> Iterator[NDArray[np.int64]]:
-    step = max(BLOCK // packet_size, 1)
-    for begin in range(0, len(order), step):
-        yield order[begin : begin + step]
-
-
-def _read(source: Source, header_size: int, packet_size: int, block: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Read packets by their numbers, neighbours at once."""
-    data = np.empty(len(block) * packet_size, dtype=np.uint8)
-    cuts = np.concatenate(([0], np.flatnonzero(np.diff(block) != 1) + 1, [len(block)]))
-    for begin, end in pairwise(cuts):
-        source.seek(header_size + int(block[begin]) * packet_size)
-        part = data[int(begin) * packet_size : int(end) * packet_size].data
-        done = 0
-        while done < len(part):
-            got = source.readinto(part[done:])
-            if not got:
-                raise OSError("the faithful file ends before its last packet")
-            done += got
-    return data
-
-
-def _survey(medium: _Medium, order: NDArray[np.int64], header: Header) -> _Survey:
-    survey = _Survey(np.zeros(len(order), dtype=np.bool_))
-    videos = [s.number for s in header.streams if s.type == "video"]
-    begin = room = 0
-    for block in _blocks(order, medium.packet_size):
-        packets = medium.packets(block)
-        room += sum(part.nbytes for part in packets)
-        if room <= KEPT:
-            survey.kept.append(packets)
-        _, _, heads, payloads = packets
-        survey.sound[begin : begin + len(block)] = heads["ok"]
-        keys = {number: _key_frames(payloads, number) for number in videos}
-        starts = [int(table[0, 0]) for table in keys.values() if len(table)]
-        if header.broadcast:
-            _note_early(survey, payloads, videos, begin)
-        if survey.first_send < 0:
-            _begin_at(survey, heads, payloads, 0)
-        if starts and survey.first_key < 0:
-            survey.first_key = begin + min(starts)
-            if header.broadcast:
-                _begin_at(survey, heads, payloads, min(starts))
-        sound = heads[heads["ok"] == 1]
-        if len(sound):
-            survey.last_send = max(survey.last_send, int(sound["send_time_ms"].max()))
-            survey.last_duration = int(sound["duration_ms"][-1])
-        if len(payloads):
-            survey.last_presentation = max(survey.last_presentation, int(payloads["presentation_ms"].max()))
-        for number, table in keys.items():
-            if len(table):
-                table[:, 0] += begin
-                survey.keys.setdefault(number, []).append(table)
-        begin += len(block)
-    return survey
-
-
-def _note_early(survey: _Survey, payloads: NDArray[np.void], videos: list[int], begin: int) -> None:
-    """Note where streams have payloads before their first key frame."""
-    for number in videos:
-        if number not in survey.keys:
-            mine = payloads[payloads["stream"] == number]
-            key = np.flatnonzero(_begins_key(mine))
-            early = mine["packet"][: key[0] if len(key) else len(mine)]
-            if len(early):
-                survey.early.setdefault(number, []).append(begin + np.unique(early))
-
-
-def _begin_at(survey: _Survey, heads: NDArray[np.void], payloads: NDArray[np.void], packet: int) -> None:
-    """Note the times with which a medium begins at a packet of the block.
-
-    Streams are interleaved: the earliest of the first payloads counts.
-    """
-    sound = np.flatnonzero(heads["ok"][packet:])
-    first = np.searchsorted(payloads["packet"], packet)
-    if len(sound) and first < len(payloads):
-        survey.first_send = int(heads["send_time_ms"][packet + sound[0]])
-        survey.first_presentation = int(payloads["presentation_ms"][first : first + FIRST_PAYLOADS].min())
-
-
-def _key_frames(payloads: NDArray[np.void], stream: int) -> NDArray[np.int64]:
-    """Key frames of a stream: packet they begin in, presentation time, packets spanned (in this block)."""
-    mine = payloads[payloads["stream"] == stream]
-    starts = np.flatnonzero((mine["key"] == 1) & (mine["object_offset"] == 0))
-    ends = np.concatenate((np.flatnonzero(mine["object_offset"] == 0)[1:], [len(mine)]))
-    firsts = np.flatnonzero(mine["object_offset"] == 0)
-    table = np.empty((len(starts), 3), dtype=np.int64)
-    table[:, 0] = mine["packet"][starts]
-    table[:, 1] = mine["presentation_ms"][starts]
-    last = ends[np.searchsorted(firsts, starts)] - 1
-    table[:, 2] = mine["packet"][last] - table[:, 0] + 1
-    return table
-
-
-def _indexes(
-    header: Header, survey: _Survey, keep: NDArray[np.bool_], shift: int, notes: list[str]
-) -> list[tuple[bytes, int]]:
-    """A Simple Index and its number of entries for each video stream, in order of numbers [ASF 6.1].
-
-    It does not name its stream: one without key frames gets an empty one if another's follows.
-    """
-    end_ms = survey.last_presentation - shift
-    entries = end_ms // INDEX_INTERVAL_MS + 1
-    if not survey.keys:
-        return []
-    if entries > MAX_INDEX_ENTRIES:
-        notes.append(f"no index was built: times reach {end_ms} ms")
-        return []
-    numbers = np.cumsum(keep) - 1
-    times = np.arange(entries, dtype=np.int64) * INDEX_INTERVAL_MS + shift
-    made = []
-    for stream in sorted(s.number for s in header.streams if s.type == "video"):
-        if stream > max(survey.keys):
-            break
-        table = np.concatenate(survey.keys.get(stream, [np.empty((0, 3), dtype=np.int64)]))
-        table = table[np.argsort(table[:, 1], kind="stable")]
-        rows = np.empty(entries if len(table) else 0, dtype=np.dtype([("packet", "<u4"), ("count", "<u2")]))
-        if len(table):
-            nearest = np.maximum(np.searchsorted(table[:, 1], times, side="right") - 1, 0)
-            rows["packet"] = numbers[table[nearest, 0]]
-            rows["count"] = np.minimum(table[nearest, 2], 0xFFFF)
-            notes.append(f"an index of {entries} entries was built for stream {stream}")
-        made.append((_simple_index(header.file_id, rows), len(rows)))
-    return made
-
-
-def _simple_index(file_id: bytes, rows: NDArray[np.void]) -> bytes:
-    body = (
-        file_id.ljust(16, b"\0")
-        + (INDEX_INTERVAL_MS * 10_000).to_bytes(8, "little")
-        + (int(rows["count"].max()) if len(rows) else 0).to_bytes(4, "little")
-        + len(rows).to_bytes(4, "little")
-        + rows.tobytes()
-    )
-    return guid_of("Simple Index Object") + (FRAME + len(body)).to_bytes(8, "little") + body
+    yield from ((block, None) for block in blocks(order[positions[begin:]], packet_size))
 
 
 def _header_edits(original: bytes, new: bytes) -> NDArray[np.void]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mmsforensics.asf.layout import number
+
 SHALL, SHOULD = "shall", "should"
 
 Fields = Mapping[str, object]
@@ -36,12 +38,6 @@ class Rule:
     expected: str
     holds: Callable[[Fields, Facts], bool]
     """Takes the fields that the field stands among."""
-
-
-def number(fields: Fields, name: str) -> int:
-    """An integer field, 0 when it is not there."""
-    value = fields.get(name, 0)
-    return value if isinstance(value, int) else 0
 
 
 def _is(name: str, *values: object) -> Callable[[Fields, Facts], bool]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from mmsforensics.asf.guids import guid_name, guid_of
-from mmsforensics.asf.layout import Budget, Fields, Layout, ShortError, parse_layout, write_layout
+from mmsforensics.asf.layout import Budget, Fields, Layout, ShortError, bytes_of, parse_layout, write_layout
 from mmsforensics.asf.media_types import ERROR_CORRECTION, TYPE_SPECIFIC, WEB_STREAM
 from mmsforensics.asf.objects import LAYOUTS
 
@@ -189,14 +189,14 @@ class Reader:
 
     def _stream_data(self, end: int, fields: Fields) -> None:
         """Read what Stream Properties keep as bytes whose layout depends on the type."""
-        correction = _bytes(fields, "Error Correction Data")
-        raw = _bytes(fields, "Type-Specific Data")
+        correction = bytes_of(fields, "Error Correction Data")
+        raw = bytes_of(fields, "Type-Specific Data")
         begin = end - len(correction) - len(raw)
         values = self._opaque(TYPE_SPECIFIC.get(str(fields.get("Stream Type"))), raw, begin)
         if values is not None:
             fields["Type-Specific Fields"] = values
             if values.get("Format Type") == "Web stream format":
-                data = _bytes(values, "Format Data")
+                data = bytes_of(values, "Format Data")
                 fields["Web Stream Fields"] = self._opaque(WEB_STREAM, data, begin + len(raw) - len(data))
         layout = ERROR_CORRECTION.get(str(fields.get("Error Correction Type")))
         values = self._opaque(layout, correction, end - len(correction))
@@ -214,11 +214,6 @@ class Reader:
             if not short.field.startswith("Codec Specific Data Size"):
                 self.problem(begin + short.offset, f"field {short.field} of Stream Properties", "its end")
         return values
-
-
-def _bytes(fields: Mapping[str, object], name: str) -> bytes:
-    value = fields.get(name, b"")
-    return value if isinstance(value, bytes) else b""
 
 
 def write_object(item: AsfObject) -> bytes:

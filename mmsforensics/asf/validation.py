@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from mmsforensics.asf.file import AsfFile
-from mmsforensics.asf.layout import Layout, Records, write_layout
+from mmsforensics.asf.layout import Layout, Records, number, write_layout
 from mmsforensics.asf.objects import LAYOUTS
 from mmsforensics.asf.rules import (
     INDEX_PARAMETERS,
@@ -26,7 +26,6 @@ from mmsforensics.asf.rules import (
     Facts,
     Fields,
     Rule,
-    number,
 )
 from mmsforensics.asf.tree import DATA_OBJECT_HEAD, FRAME, TRAILING, AsfObject
 from mmsforensics.asf.validation_data import SHOWN, Located, data_violations

@@ -9,14 +9,14 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.asf.header import Header
-from mmsforensics.asf.layout import utf16
+from mmsforensics.asf.layout import number, records_of, utf16
 from mmsforensics.asf.tree import AsfObject
 
 PICTURE = "WM/Picture"
@@ -114,12 +114,12 @@ def script_commands(header: Header) -> tuple[ScriptCommand, ...]:
     for item in header.walk():
         if item.name != "Script Command":
             continue
-        types = [str(r.get("Command Type Name", "")) for r in _records(item.fields, "Command Types")]
-        for record in _records(item.fields, "Commands"):
-            index = _number(record, "Type Index")
+        types = [str(r.get("Command Type Name", "")) for r in records_of(item.fields, "Command Types")]
+        for record in records_of(item.fields, "Commands"):
+            index = number(record, "Type Index")
             kind = types[index] if index < len(types) else f"type {index}"
             text = str(record.get("Command Name", ""))
-            found.append(ScriptCommand(_number(record, "Presentation Time"), kind, text))
+            found.append(ScriptCommand(number(record, "Presentation Time"), kind, text))
     return tuple(found)
 
 
@@ -176,14 +176,14 @@ def markers(header: Header) -> tuple[Marker, ...]:
     """Places of the Marker Object [ASF 3.7]."""
     return tuple(
         Marker(
-            time_ms=_number(record, "Presentation Time") // 10_000,
-            send_time_ms=_number(record, "Send Time"),
-            offset=_number(record, "Offset"),
+            time_ms=number(record, "Presentation Time") // 10_000,
+            send_time_ms=number(record, "Send Time"),
+            offset=number(record, "Offset"),
             description=str(record.get("Marker Description", "")),
         )
         for item in header.walk()
         if item.name == "Marker"
-        for record in _records(item.fields, "Markers")
+        for record in records_of(item.fields, "Markers")
     )
 
 
@@ -192,7 +192,7 @@ def pictures(header: Header) -> tuple[Picture, ...]:
     found = []
     for item in header.walk():
         for name in ("Content Descriptors", "Description Records"):
-            for record in _records(item.fields, name):
+            for record in records_of(item.fields, name):
                 raw = record.get("Value")
                 if record.get("Name") == PICTURE and isinstance(raw, bytes):
                     found.append(_picture(raw, item))
@@ -260,13 +260,3 @@ def _drm_header(text: str, item: AsfObject) -> Protection:
         licence_url=element("LAINFO") or element("LA_URL"),
         text=text[:MAX_TEXT],
     )
-
-
-def _records(fields: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
-    found = fields.get(name)
-    return [r for r in found if isinstance(r, Mapping)] if isinstance(found, list | tuple) else []
-
-
-def _number(fields: Mapping[str, object], name: str) -> int:
-    value = fields.get(name)
-    return value if isinstance(value, int) else 0

@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.client_logs import ClientLogs
 from mmsforensics.case.closings import Closings
+from mmsforensics.case.copies import Copies
 from mmsforensics.case.delivery import Delivery, Word
 from mmsforensics.case.frames import FrameBook
 from mmsforensics.case.intake import CaptureFacts, Intake, members
 from mmsforensics.case.manifest import write_manifest
-from mmsforensics.case.media_files import MediaPlace, MediaRows
-from mmsforensics.case.merging import Copies, merge_copies
+from mmsforensics.case.media_place import MediaPlace
+from mmsforensics.case.media_rows import MediaRows
+from mmsforensics.case.merging import merge_copies
 from mmsforensics.case.recorder import CaseRecorder
 from mmsforensics.case.server_logs import write_server_logs
 from mmsforensics.case.stations import given_stations

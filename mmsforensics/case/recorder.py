@@ -14,13 +14,15 @@ from mmsforensics.analytics import community_id
 from mmsforensics.analytics.log_matching import SessionFacts
 from mmsforensics.case.borrowing import Lending
 from mmsforensics.case.client_logs import ClientLogs
+from mmsforensics.case.copies import Copies
 from mmsforensics.case.delivery import Delivery
-from mmsforensics.case.media_files import MediaPlace, MediumFile, MediumNames
-from mmsforensics.case.merging import Copies
+from mmsforensics.case.media_files import MediumFile
+from mmsforensics.case.media_place import MediaPlace, MediumNames
 from mmsforensics.case.names import safe_media_name
 from mmsforensics.case.store import encodable
 from mmsforensics.case.surroundings import Surroundings
 from mmsforensics.case.traffic import Traffic
+from mmsforensics.packets import known_time
 from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummary, summarise
 from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.secrets import MASK, masked_details, masked_text
@@ -107,7 +109,7 @@ class CaseRecorder:
             "events",
             {
                 "session_id": [s for s, _ in events],
-                "ts": [_time(e.ts) for _, e in events],
+                "ts": [known_time(e.ts) for _, e in events],
                 "capture_id": capture_ids,
                 "frame": frames,
                 "direction": [e.direction for _, e in events],
@@ -188,8 +190,8 @@ class CaseRecorder:
                 "client_version": encodable(summary.client_version),
                 "server_version": encodable(summary.server_version),
                 "player_guid": encodable(summary.player_guid),
-                "start_ts": _time(summary.start_ts),
-                "end_ts": _time(summary.end_ts),
+                "start_ts": known_time(summary.start_ts),
+                "end_ts": known_time(summary.end_ts),
                 "outcome": encodable(summary.outcome),
                 "media_bytes": summary.media_bytes,
                 "packets_received": summary.packets_received,
@@ -223,8 +225,3 @@ def _facts(session_id: str, summary: SessionSummary) -> SessionFacts:
         packets_missing=summary.packets_missing,
         acked_unseen=summary.acked_unseen,
     )
-
-
-def _time(ts: int) -> int | None:
-    """A time stamp, or none for a frame that had none."""
-    return ts if ts > -(1 << 63) else None

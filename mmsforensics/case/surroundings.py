@@ -17,6 +17,7 @@ from mmsforensics.case.intake import GivenDocument
 from mmsforensics.case.redirecting import Seen, join, rows, telling
 from mmsforensics.case.store import TableStore, encodable
 from mmsforensics.case.viewings import ATTEMPT_PORTS, Refusal, Viewing, Watched, attempts, group
+from mmsforensics.packets import known_time
 from mmsforensics.protocols.messages import At
 from mmsforensics.protocols.redirectors import Entry, read_redirector
 from mmsforensics.sessions import SessionSummary
@@ -149,7 +150,7 @@ class Surroundings:
         }
         if item.seen is not None:
             row |= {
-                "ts": _time(item.seen.ts),
+                "ts": known_time(item.seen.ts),
                 "client_ip": str(ipaddress.ip_address(item.seen.client_ip)),
                 "server_ip": str(ipaddress.ip_address(item.seen.server_ip)),
                 "url": encodable(item.seen.url),
@@ -180,8 +181,8 @@ class Surroundings:
                 "session_ids": [s.session_id for s in viewing.sessions],
                 "content": encodable(f"{host}{f':{port}' if port else ''}{path}") if host else None,
                 "client_ip": str(ipaddress.ip_address(first.client_ip)),
-                "first_ts": _time(viewing.first_ts),
-                "last_ts": _time(viewing.last_ts),
+                "first_ts": known_time(viewing.first_ts),
+                "last_ts": known_time(viewing.last_ts),
                 "attempts": json.dumps(tried, sort_keys=True),
                 "transports": [str(a["transport"]) for a in tried],
                 "failures": [
@@ -212,8 +213,3 @@ def _reason(summary: FlowSummary, server: Endpoint) -> str:
     if summary.ended == "reset":
         return "refused" if summary.began != "handshake" else "reset before anything was said"
     return "nothing was said"
-
-
-def _time(ts: int) -> int | None:
-    """A time stamp, or none for a frame that had none."""
-    return ts if ts > -(1 << 63) else None

@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from mmsforensics.analytics import community_id
 from mmsforensics.analytics.arrays import array_of
-from mmsforensics.case.media_files import MediaPlace, Spool
+from mmsforensics.case.media_place import MediaPlace
+from mmsforensics.case.spool import Spool
+from mmsforensics.packets import known_time
 from mmsforensics.streams import ANOMALY, Conflict, Flow, FlowSummary, Kind, SideSummary
 from mmsforensics.streams.flow_watch import DETAILS, SEVERITY
 from mmsforensics.streams.flows import Endpoint
@@ -34,7 +36,6 @@ MAX_EXPORTED: Final = 10_000
 
 KINDS: Final = [kind.name.lower() for kind in Kind]
 SEVERITIES: Final = [SEVERITY.get(kind, "info") for kind in Kind]
-NO_TIME: Final = np.iinfo(np.int64).min
 
 _SPOOLED = np.dtype([("uid", "i8"), ("anomaly", ANOMALY)])
 
@@ -129,8 +130,8 @@ class Traffic:
                 "client_port": ends[0].port,
                 "server_ip": str(ipaddress.ip_address(ends[1].address)),
                 "server_port": ends[1].port,
-                "first_ts": summary.first_ts if summary.first_ts > NO_TIME else None,
-                "last_ts": summary.last_ts if summary.last_ts > NO_TIME else None,
+                "first_ts": known_time(summary.first_ts),
+                "last_ts": known_time(summary.last_ts),
                 "first_capture_id": first_capture,
                 "first_frame": first_frame,
                 "last_capture_id": last_capture,

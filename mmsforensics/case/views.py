@@ -23,7 +23,7 @@ from mmsforensics.asf import (
 from mmsforensics.case.store import encodable
 
 if TYPE_CHECKING:
-    from mmsforensics.case.media_files import MediaPlace, MediumNames
+    from mmsforensics.case.media_place import MediaPlace, MediumNames
 
 READ_AT_ONCE: Final = 2 << 20
 """Bytes of packets searched for commands at once."""

@@ -10,7 +10,7 @@ from mmsforensics.packets.fragments import Fragments, Stitched
 from mmsforensics.packets.links import link_type_name
 from mmsforensics.packets.numbering import Numbering
 from mmsforensics.packets.scan import CaptureScan, ScanSummary, first_times, scan
-from mmsforensics.packets.table import NO_TIME, PACKET, PacketBatch, Status
+from mmsforensics.packets.table import NO_TIME, PACKET, PacketBatch, Status, known_time
 
 __all__ = [
     "NO_TIME",
@@ -23,6 +23,7 @@ __all__ = [
     "Status",
     "Stitched",
     "first_times",
+    "known_time",
     "link_type_name",
     "read_ahead",
     "scan",

@@ -81,14 +81,7 @@ TUNNEL_PORTS: Final = (
 )
 """UDP ports of tunnels; what is in such a datagram is looked at on the slow road."""
 
-EXTENSIONS: Final = (
-    links.IPPROTO_HOPOPTS,
-    links.IPPROTO_ROUTING,
-    links.IPPROTO_FRAGMENT,
-    links.IPPROTO_AH,
-    links.IPPROTO_DSTOPTS,
-)
-"""Next headers that are IPv6 extension headers [RFC 8200 4.1]."""
+EXTENSIONS: Final = links.IPV6_EXTENSIONS
 
 AF_INET: Final = links.AF_INET
 AF_INET6: Final = links.AF_INET6

@@ -131,6 +131,15 @@ IPPROTO_ETHERIP: Final = 97
 IPPROTO_MPLS: Final = 137
 """IP protocol numbers [IANA protocol-numbers]."""
 
+IPV6_EXTENSIONS: Final = (
+    IPPROTO_HOPOPTS,
+    IPPROTO_ROUTING,
+    IPPROTO_FRAGMENT,
+    IPPROTO_AH,
+    IPPROTO_DSTOPTS,
+)
+"""Next headers that are IPv6 extension headers [RFC 8200 4.1]."""
+
 
 PORT_L2TP: Final = 1701
 PORT_GTP_U: Final = 2152

@@ -12,6 +12,11 @@ NO_TIME = int(np.iinfo(np.int64).min)
 """`ts` of a frame whose record has no time stamp."""
 
 
+def known_time(ts: int) -> int | None:
+    """A time stamp, or none for a frame that had none."""
+    return ts if ts > NO_TIME else None
+
+
 class Status(IntEnum):
     """What was made of a frame."""
 

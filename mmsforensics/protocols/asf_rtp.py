@@ -13,16 +13,17 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mmsforensics.evidence.compiled import fingerprint
+from mmsforensics.protocols import rtp
 from mmsforensics.protocols.messages import (
     DATA_PACKET,
-    RTP_PACKET,
     UNKNOWN_LOCATION,
     At,
     CutPacket,
@@ -30,8 +31,8 @@ from mmsforensics.protocols.messages import (
     Direction,
 )
 from mmsforensics.protocols.rtp import begins_asf_packet
-from mmsforensics.streams import PIECE, spans
-from mmsforensics.streams.flows import gather
+from mmsforensics.protocols.rtp_bytes import RtpBytes, cut_out
+from mmsforensics.streams import spans
 
 LARGEST_PACKET = 1 << 20
 """Offsets of fragments beyond it are hostile: ASF packets of encoders have at most 64 KB."""
@@ -86,128 +87,7 @@ class RtpLoss:
 AsfItem = DataPackets | CutPacket | RtpLoss
 
 
-@dataclass(slots=True)
-class RtpBytes:
-    """RTP packets with the bytes they lie in, whichever blocks they came in."""
-
-    rows: NDArray[np.void]
-    """Dtype `RTP_PACKET`; `start` counts in `data`."""
-    number: NDArray[np.int64]
-    """Their sequence numbers, wraps counted; shape as `rows`."""
-    lost: NDArray[np.int64]
-    """RTP packets of the same source missing before each, -1 if unknown; shape as `rows`."""
-    data: NDArray[np.uint8]
-    pieces: NDArray[np.void]
-    """Dtype `PIECE`, offsets in `data`."""
-
-    @classmethod
-    def none(cls) -> RtpBytes:
-        """No packets."""
-        empty = np.empty(0, dtype=np.int64)
-        nothing = np.empty(0, dtype=np.uint8)
-        return cls(np.empty(0, dtype=RTP_PACKET), empty, empty, nothing, np.empty(0, dtype=PIECE))
-
-    def take(self, index: NDArray[np.integer] | slice) -> RtpBytes:
-        """Some of the packets, in any order, with the same bytes."""
-        return RtpBytes(self.rows[index], self.number[index], self.lost[index], self.data, self.pieces)
-
-    def settled(self) -> RtpBytes:
-        """The same packets with a copy of their own bytes alone."""
-        start, size = self.rows["start"].astype(np.int64), self.rows["size"].astype(np.int64)
-        data, pieces = cut_out(self.data, start, size, self.pieces, 0)
-        rows = self.rows.copy()
-        rows["start"] = np.cumsum(size) - size
-        return RtpBytes(rows, self.number.copy(), self.lost.copy(), data, pieces)
-
-    def joined(self, other: RtpBytes) -> RtpBytes:
-        """These packets and others behind them."""
-        if not len(self.rows):
-            return other
-        if not len(other.rows):
-            return self
-        rows, pieces = other.rows.copy(), other.pieces.copy()
-        rows["start"] += len(self.data)
-        pieces["offset"] += len(self.data)
-        return RtpBytes(
-            np.concatenate((self.rows, rows)),
-            np.concatenate((self.number, other.number)),
-            np.concatenate((self.lost, other.lost)),
-            np.concatenate((self.data, other.data)),
-            np.concatenate((self.pieces, pieces)),
-        )
-
-
-# --- bytes with their frames -----------------------------------------------------------------------
-
-
-@njit(cache=True, nogil=True)
-def _cut_pieces(start, size, pieces, out):
-    """Pieces of stretches laid one behind the other; returns their number, or -1 when `out` is too small."""
-    n = 0
-    to = np.int64(0)
-    for i in range(len(start)):
-        at, end = start[i], start[i] + size[i]
-        low, high = 0, len(pieces)
-        while low < high:  # the first piece that ends behind `at`
-            middle = (low + high) >> 1
-            if pieces[middle]["offset"] + np.int64(pieces[middle]["length"]) > at:
-                high = middle
-            else:
-                low = middle + 1
-        while low < len(pieces) and pieces[low]["offset"] < end:
-            if n == len(out):
-                return -1
-            piece = pieces[low]
-            begin = max(at, piece["offset"])
-            stop = min(end, piece["offset"] + np.int64(piece["length"]))
-            out[n]["offset"] = to + begin - at
-            out[n]["ts"], out[n]["frame"] = piece["ts"], piece["frame"]
-            out[n]["frame_offset"] = piece["frame_offset"] + np.uint32(begin - piece["offset"])
-            out[n]["length"] = np.uint32(stop - begin)
-            n += 1
-            low += 1
-        to += size[i]
-    return n
-
-
-def cut_out(
-    data: NDArray[np.uint8],
-    start: NDArray[np.int64],
-    size: NDArray[np.int64],
-    pieces: NDArray[np.void],
-    base: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.void]]:
-    """Copy stretches of bytes one behind the other, with the pieces that they came in.
-
-    Parameters
-    ----------
-    data : ndarray of uint8
-    start, size : ndarray of int64
-        Stretches, by position in `data`.
-    pieces : ndarray of PIECE
-        In the coordinates of ``data[0]`` at `base`.
-
-    Returns
-    -------
-    data : ndarray of uint8
-    pieces : ndarray of PIECE
-        Offsets count in the new bytes.
-    """
-    out = np.empty(int(size.sum()), dtype=np.uint8)
-    gather(data, start, size, out)
-    room = len(pieces) + 2 * len(start) + 1
-    while True:
-        cut = np.empty(room, dtype=PIECE)
-        n = int(_cut_pieces(start + base, size, pieces, cut))
-        if n >= 0:
-            return out, cut[:n].copy()
-        room *= 2
-
-
-# --- payload format headers ------------------------------------------------------------------------
-
-
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _header_size(data, at, end):
     """Bytes of the payload format header at `at`, 0 where none can be."""
     if at + 4 > end or data[at] & 0x07:
@@ -219,14 +99,14 @@ def _header_size(data, at, end):
     return size if at + size <= end else np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _follows(data, at, end):
     """Whether another complete ASF packet with its header stands at `at`."""
     head = _header_size(data, at, end)
     return head > 0 and data[at] & 0x40 != 0 and begins_asf_packet(data, at + head, end)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _complete_size(data, begin, at, end, length, cut):
     """Bytes of the complete ASF packet at `at`, whose header at `begin` says `length`."""
     left = end - at
@@ -242,7 +122,7 @@ def _complete_size(data, begin, at, end, length, cut):
     return length
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _units(rows, lost, data, out):
     """Read the payload format headers. Returns the number of units, and of packets passed over as unsound."""
     n, unsound = 0, 0
@@ -283,6 +163,20 @@ def _units(rows, lost, data, out):
             n += 1
             at = inner + size
     return n, unsound
+
+
+def _entry(sources: int) -> Callable[..., tuple[int, int]]:
+    """Build the entry; `sources` becomes part of its cache key by being closed over."""
+
+    @njit(cache=True, nogil=True)
+    def units_of(rows, lost, data, out):
+        _ = sources
+        return _units(rows, lost, data, out)
+
+    return units_of
+
+
+_units_of = _entry(fingerprint((rtp,)))
 
 
 @njit(cache=True, nogil=True)
@@ -405,7 +299,7 @@ class AsfAssembler:
         rows = packets.rows
         units = np.empty(2 * len(rows) + 16, dtype=UNIT)
         while True:
-            count, unsound = _units(rows, packets.lost, packets.data, units)
+            count, unsound = _units_of(rows, packets.lost, packets.data, units)
             if count < len(units):
                 break
             units = np.empty(2 * len(units), dtype=UNIT)

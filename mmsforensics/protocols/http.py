@@ -25,25 +25,24 @@ from typing import Literal
 import numpy as np
 
 from mmsforensics.protocols import wmsp_framing
+from mmsforensics.protocols.http_side import Side
 from mmsforensics.protocols.messages import (
     At,
     Body,
     BodyEnd,
     Direction,
     Hole,
-    Malformed,
     Message,
     Overlap,
     Request,
     Response,
-    StreamBuffer,
     StreamEnd,
     slice_pieces,
 )
 from mmsforensics.protocols.middle import find_asf_packets, find_framing
 from mmsforensics.protocols.wmsp import WmspDecoder
 from mmsforensics.protocols.wmsp_framing import PUSH, WMSP, looks_framed, looks_pushed
-from mmsforensics.streams import Conflict, Gap, Run, locate
+from mmsforensics.streams import Conflict, Gap, Run
 
 MAX_HEAD = 65536
 """Bytes of a start line and headers: eight times what common servers allow."""
@@ -75,77 +74,6 @@ _CHUNK_RESYNC = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n")
 PUSH_START = "application/x-wms-pushstart"
 """Content-Type of a request whose body is framed media [MS-WMHTTP 2.2.1.1.2]."""
 
-_State = Literal["head", "body", "until close", "chunk head", "chunk", "trailer", "lost"]
-
-
-class _Side:
-    """One direction of the connection."""
-
-    __slots__ = (
-        "aligned",
-        "answered",
-        "begun",
-        "body_holes",
-        "body_length",
-        "body_open",
-        "buffer",
-        "direction",
-        "done",
-        "frame",
-        "inferred",
-        "left",
-        "number",
-        "pushes",
-        "refused",
-        "sniffed",
-        "state",
-        "tail",
-        "ts",
-        "wmsp",
-    )
-
-    def __init__(self, direction: Direction, *, from_start: bool) -> None:
-        self.direction: Direction = direction
-        self.buffer = StreamBuffer()
-        self.state: _State = "head" if from_start else "lost"
-        self.begun = from_start  # False: the capture may begin inside a body
-        self.inferred = False  # whether the body's head was not captured: framed media end it
-        self.aligned = False  # of such a body: whether the buffer begins with a packet
-        self.left = 0  # bytes of the body or chunk still to come
-        self.number = -1
-        self.answered = 0  # final responses so far
-        self.body_open = False  # whether a body has begun and not been finished
-        self.tail = b""  # of framed media without a length: the last bytes handed on
-        self.pushes = False  # whether the head of the body says that it is framed media
-        self.refused = 0  # bytes at the head of the buffer that were taken for a message and are none
-        self.body_length = 0
-        self.body_holes = 0
-        self.sniffed: Literal["", "wmsp", "plain"] = ""
-        self.wmsp: WmspDecoder | None = None
-        self.frame = 0
-        self.ts = 0
-        self.done = (0, 0)  # frame and time stamp of the last byte read
-
-    def at(self, start: int, size: int = 1) -> At:
-        """Where ``buffer.data[start:start + size]`` ends."""
-        frame, ts = self.frame, self.ts
-        if len(self.buffer.pieces):
-            frame, ts = locate(self.buffer.pieces, self.buffer.offset + start + size - 1)
-        return At(direction=self.direction, offset=self.buffer.offset + start, frame=frame, ts=ts)
-
-    def consume(self, n: int) -> None:
-        """Let go of the first `n` bytes of the buffer, and remember where they end."""
-        if n and len(self.buffer.pieces):
-            self.done = locate(self.buffer.pieces, self.buffer.offset + n - 1)
-        self.buffer.consume(n)
-
-    def passed_over(self, n: int, expected: str) -> Malformed:
-        """Let go of `n` bytes that are not what was expected."""
-        at = self.at(0)
-        found = self.buffer.data[:16].tobytes().hex(" ")
-        self.buffer.consume(n)
-        return Malformed(at=at, length=n, expected=expected, found=found)
-
 
 class HttpDecoder:
     """Decodes both directions of an HTTP connection."""
@@ -154,9 +82,9 @@ class HttpDecoder:
 
     def __init__(self, *, client_from_start: bool = True, server_from_start: bool = True) -> None:
         self._methods: list[str] = []
-        self._sides: dict[Direction, _Side] = {
-            "client": _Side("client", from_start=client_from_start),
-            "server": _Side("server", from_start=server_from_start),
+        self._sides: dict[Direction, Side] = {
+            "client": Side("client", from_start=client_from_start),
+            "server": Side("server", from_start=server_from_start),
         }
 
     def feed(self, direction: Direction, run: Run) -> Iterator[Message]:
@@ -169,8 +97,7 @@ class HttpDecoder:
 
     def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
         """Take note of bytes that were sent twice, differently."""
-        at = At(direction=direction, offset=item.offset, frame=item.frame, ts=item.ts)
-        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+        yield Overlap.of(item, direction)
 
     def gap(self, direction: Direction, gap: Gap) -> Iterator[Message]:
         """Take note of a hole; decoding goes on behind it."""
@@ -224,7 +151,7 @@ class HttpDecoder:
         side.buffer.clear(at.offset)
         yield StreamEnd(at=at, reason=reason, left=left)
 
-    def _decode(self, side: _Side) -> Iterator[Message]:
+    def _decode(self, side: Side) -> Iterator[Message]:
         while True:
             before = (side.state, side.buffer.offset)
             match side.state:
@@ -247,7 +174,7 @@ class HttpDecoder:
             if (side.state, side.buffer.offset) == before:
                 return
 
-    def _head(self, side: _Side) -> Iterator[Message]:
+    def _head(self, side: Side) -> Iterator[Message]:
         raw = side.buffer.data[:USUAL_HEAD].tobytes()
         if _HEAD_END.search(raw.lstrip(b"\r\n")) is None:
             raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
@@ -271,7 +198,7 @@ class HttpDecoder:
         self._begin_body(side, message)
         yield from self._after(side)
 
-    def _message(self, side: _Side, head: bytes, size: int) -> Request | Response | None:
+    def _message(self, side: Side, head: bytes, size: int) -> Request | Response | None:
         lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
         headers: list[tuple[str, str]] = []
         for line in lines[1:]:
@@ -309,7 +236,7 @@ class HttpDecoder:
             number=side.number,
         )
 
-    def _begin_body(self, side: _Side, message: Request | Response) -> None:
+    def _begin_body(self, side: Side, message: Request | Response) -> None:
         """How the body is delimited [RFC 9112 6.3]."""
         side.body_length, side.body_holes, side.left = 0, 0, 0
         side.tail = b""
@@ -334,7 +261,7 @@ class HttpDecoder:
             side.state = "until close"
         side.body_open = side.state != "head"
 
-    def _after(self, side: _Side) -> Iterator[Message]:
+    def _after(self, side: Side) -> Iterator[Message]:
         """Close a body of which nothing is left."""
         if side.state == "body" and side.left == 0:
             side.state = "head"
@@ -342,7 +269,7 @@ class HttpDecoder:
         elif side.state == "chunk" and side.left == 0:
             side.state = "chunk head"
 
-    def _until_close(self, side: _Side) -> Iterator[Message]:
+    def _until_close(self, side: Side) -> Iterator[Message]:
         """Hand on what has come of a body without a length; see whether a response follows it."""
         first = side.buffer.data[:2].tobytes()
         framed = side.wmsp is not None or (not side.sniffed and looks_framed(first) is not False)
@@ -361,13 +288,13 @@ class HttpDecoder:
         side.tail = raw[: len(side.tail) + n][-END_PACKET:]
         yield from self._body(side, n)
 
-    def _counted(self, side: _Side) -> Iterator[Message]:
+    def _counted(self, side: Side) -> Iterator[Message]:
         n = min(side.left, len(side.buffer.data))
         side.left -= n
         yield from self._body(side, n)
         yield from self._after(side)
 
-    def _chunk_head(self, side: _Side) -> Iterator[Message]:
+    def _chunk_head(self, side: Side) -> Iterator[Message]:
         raw = side.buffer.data[:MAX_CHUNK_LINE].tobytes()
         found = _CHUNK.match(raw)
         if found is None:
@@ -379,7 +306,7 @@ class HttpDecoder:
         side.left = int(found[1], 16)
         side.state = "chunk" if side.left else "trailer"
 
-    def _trailer(self, side: _Side) -> bool:
+    def _trailer(self, side: Side) -> bool:
         """Pass over one line of a trailer. Returns whether it was the last, the empty one."""
         raw = side.buffer.data[:MAX_HEAD].tobytes()
         line = raw.find(b"\n")
@@ -388,7 +315,7 @@ class HttpDecoder:
         side.consume(line + 1)
         return not raw[:line].strip()
 
-    def _enter_body(self, side: _Side, first_head: int) -> bool:
+    def _enter_body(self, side: Side, first_head: int) -> bool:
         """Look for framed media whose response was not captured, before the first head that was.
 
         Returns whether to go on: they were found, or more bytes must come before it is known.
@@ -413,7 +340,7 @@ class HttpDecoder:
             side.state, side.inferred = "until close", True
         return True
 
-    def _enter_push(self, side: _Side, first_head: int) -> bool:
+    def _enter_push(self, side: Side, first_head: int) -> bool:
         """The same for media that are pushed by a request whose head was not captured."""
         data = side.buffer.data[:first_head] if first_head >= 0 else side.buffer.data
         if wmsp_framing.find(data, PUSH) < 0:
@@ -425,7 +352,7 @@ class HttpDecoder:
         side.state, side.inferred = "until close", True
         return True
 
-    def _inferred_body(self, side: _Side) -> Iterator[Message]:
+    def _inferred_body(self, side: Side) -> Iterator[Message]:
         """Hand on whole packets of a body whose head was not captured; the next response ends it."""
         if side.wmsp is None:
             head = _START.search(side.buffer.data.tobytes())
@@ -456,7 +383,7 @@ class HttpDecoder:
             side.aligned = False
             yield from self._body(side, 1)
 
-    def _search(self, side: _Side) -> Iterator[Message]:
+    def _search(self, side: Side) -> Iterator[Message]:
         """Find the next start line, or the next chunk of a framed body."""
         raw = side.buffer.data.tobytes()
         found = _START.search(raw, side.refused)
@@ -483,7 +410,7 @@ class HttpDecoder:
             yield side.passed_over(found.start(), "an HTTP message")
         side.state, side.refused = "head", 0
 
-    def _body(self, side: _Side, n: int) -> Iterator[Message]:
+    def _body(self, side: Side, n: int) -> Iterator[Message]:
         """Hand on the first `n` bytes of the buffer as bytes of the body."""
         if n == 0:
             return
@@ -506,7 +433,7 @@ class HttpDecoder:
             yield Body(at=side.at(0, n), number=side.number, offset=offset, data=data, pieces=pieces)
         side.consume(n)
 
-    def _hole(self, side: _Side, at: At, length: int) -> Iterator[Message]:
+    def _hole(self, side: Side, at: At, length: int) -> Iterator[Message]:
         side.body_length += length
         side.body_holes += length
         if side.wmsp is not None:
@@ -514,7 +441,7 @@ class HttpDecoder:
         else:
             yield Hole(at=at, length=length)
 
-    def _finish_body(self, side: _Side, *, complete: bool) -> Iterator[Message]:
+    def _finish_body(self, side: Side, *, complete: bool) -> Iterator[Message]:
         frame, ts = side.done if side.done[0] else (side.frame, side.ts)
         at = At(direction=side.direction, offset=side.buffer.offset, frame=frame, ts=ts)
         if side.wmsp is not None:

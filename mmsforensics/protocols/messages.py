@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.streams import PIECE
+from mmsforensics.streams import PIECE, Conflict
 
 Direction = Literal["client", "server"]
 """Who sent it."""
@@ -316,6 +316,12 @@ class Overlap:
     at: At
     length: int
     kept_frame: int
+
+    @classmethod
+    def of(cls, item: Conflict, direction: Direction) -> Overlap:
+        """What reassembly tells of a direction."""
+        at = At(direction=direction, offset=item.offset, frame=item.frame, ts=item.ts)
+        return cls(at=at, length=item.length, kept_frame=item.kept_frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

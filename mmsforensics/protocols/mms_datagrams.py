@@ -25,7 +25,7 @@ from mmsforensics.protocols.messages import (
     Message,
     MmsMessage,
 )
-from mmsforensics.protocols.mms import blocks, data_packets
+from mmsforensics.protocols.mms_framing import blocks, data_packets
 from mmsforensics.protocols.mms_layout import MAX_RESENDS, RESEND, RESEND_SIGNATURE, parse_fields
 from mmsforensics.streams import Datagrams
 

@@ -69,8 +69,7 @@ class RawDecoder:
 
     def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
         """Take note of bytes that were sent twice, differently."""
-        at = At(direction=direction, offset=item.offset, frame=item.frame, ts=item.ts)
-        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+        yield Overlap.of(item, direction)
 
     def end(self, direction: Direction, reason: str, frame: int, ts: int) -> Iterator[Message]:
         """Take note of the end of one direction."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.protocols.asf_rtp import RtpBytes
 from mmsforensics.protocols.messages import RtpPackets
+from mmsforensics.protocols.rtp_bytes import RtpBytes
 
 WINDOW = 2048
 """RTP packets held back behind a missing one: at 2 Mbit/s some ten seconds, longer than players buffer."""

@@ -193,8 +193,7 @@ class RtspStreamDecoder:
 
     def conflict(self, item: Conflict) -> Iterator[Message]:
         """Take note of bytes that were sent twice, differently."""
-        at = At(direction=self._direction, offset=item.offset, frame=item.frame, ts=item.ts)
-        yield Overlap(at=at, length=item.length, kept_frame=item.kept_frame)
+        yield Overlap.of(item, self._direction)
 
     def gap(self, gap: Gap) -> Iterator[Message]:
         """Take note of a hole; decoding goes on behind it."""

@@ -32,7 +32,7 @@ from mmsforensics.protocols.messages import (
     StreamBuffer,
     WmspPacket,
 )
-from mmsforensics.protocols.mms import data_packets
+from mmsforensics.protocols.mms_framing import data_packets
 from mmsforensics.protocols.wmsp_framing import (
     DATA_IDS,
     FRAMING_HEADER,

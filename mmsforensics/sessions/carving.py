@@ -22,12 +22,12 @@ from typing import Final
 import numpy as np
 
 from mmsforensics.asf import Header, parse_header, walk_packets
+from mmsforensics.asf.tree import DATA_OBJECT_HEAD
 from mmsforensics.protocols import Body, BodyEnd, Hole, Malformed, Message, Overlap, StreamEnd
 from mmsforensics.protocols.byteranges import at_offset
 from mmsforensics.protocols.messages import At, Direction, FileBytes, StreamBuffer
 from mmsforensics.protocols.raw import HEADER_FIELDS, find_asf_header
 from mmsforensics.sessions.fetching import EVERYTHING, FetchedFile, Validators
-from mmsforensics.sessions.media import DATA_OBJECT_HEAD
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.story import Story
 from mmsforensics.streams.flows import Endpoint

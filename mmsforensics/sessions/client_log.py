@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mmsforensics.evidence.log_fields import field_named, typed
+from mmsforensics.packets import NO_TIME, known_time
 from mmsforensics.protocols import MmsMessage, Request
 from mmsforensics.protocols.client_log import (
     LOG_LINE_PREFIX,
@@ -47,9 +48,6 @@ CARRIERS: Mapping[str, str] = {
 
 FINGERPRINT = ("date", "time", "x-duration", "c-bytes", "c-pkts-received")
 """Fields by which a log that is sent again is known."""
-
-NO_TIME = -(1 << 63)
-"""Time stamp of a frame that has none."""
 
 _LOG_LINE = re.compile(r"log-line\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -126,7 +124,7 @@ class ClientLogReader:
         values = columns_of(log)
         logged = logged_ts(log.texts)
         values |= {
-            "ts": at.ts if at.ts > NO_TIME else None,
+            "ts": known_time(at.ts),
             "carrier": carrier,
             "url": _content(log.texts),
             "posted_to": target or None,

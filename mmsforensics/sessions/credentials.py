@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mmsforensics.packets import known_time
 from mmsforensics.protocols import Message, MmsMessage, Request, Response
 from mmsforensics.protocols.authentication import (
     Authentication,
@@ -304,8 +305,7 @@ class Credentials:
         }
         for row in rows:
             story = row.story or on.stories[0]
-            ts = row.at.ts if row.at.ts > -(1 << 63) else None
-            values = {**row.values, **ends, "ts": ts, "times": row.times}
+            values = {**row.values, **ends, "ts": known_time(row.at.ts), "times": row.times}
             self._recorder.row("credentials", story.number, row.at.frame, values)
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage, walk_packets
 from mmsforensics.asf.salvaged import MAX_PACKET
+from mmsforensics.asf.tree import DATA_OBJECT_HEAD
 from mmsforensics.protocols import Body, BodyEnd, DataPackets, find_asf_packets
 from mmsforensics.protocols.cut import CutUnit
 from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION, StreamBuffer
 from mmsforensics.sessions.assembly import Ranges, length_within
+from mmsforensics.sessions.header_parts import MAX_HEADER
 from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run
-from mmsforensics.sessions.media import DATA_OBJECT_HEAD, MAX_HEADER
 from mmsforensics.sessions.medium import (
     MEDIA_PACKET,
     MediumBlock,

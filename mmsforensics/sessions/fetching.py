@@ -31,11 +31,11 @@ from mmsforensics.protocols.byteranges import (
     boundary,
     content_range,
 )
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions.assembly import Assembly, Ranges, add_range, length_within
 from mmsforensics.sessions.download import Download, MiddleOfDownload
 from mmsforensics.sessions.inflating import CODINGS, Inflated
-from mmsforensics.sessions.media import ASF_HEADER_GUID
 from mmsforensics.sessions.verdict import Reason
 
 if TYPE_CHECKING:

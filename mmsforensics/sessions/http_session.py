@@ -30,13 +30,14 @@ from mmsforensics.protocols import (
     StreamEnd,
     WmspPacket,
 )
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import At, Direction
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES, read_pragma
 from mmsforensics.sessions.documents import Document, DocumentBody
 from mmsforensics.sessions.download import MiddleOfDownload
 from mmsforensics.sessions.exchange import Exchange, exchange_url
 from mmsforensics.sessions.fetching import PARTIAL_CONTENT, Fetch, Fetches, Key
-from mmsforensics.sessions.media import ASF_HEADER_GUID, payload_of
+from mmsforensics.sessions.header_parts import payload_of
 from mmsforensics.sessions.mms_session import part_of
 from mmsforensics.sessions.push import setup_details
 from mmsforensics.sessions.redirections import Redirection, moved

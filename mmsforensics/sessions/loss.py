@@ -16,6 +16,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
+
 UNKNOWN = -1
 
 LOSS = np.dtype(
@@ -104,6 +106,17 @@ def runs(
 def run(*, index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
     """One row of dtype LOSS."""
     return runs(*(np.array([value], dtype=np.int64) for value in (index, before, after, packets, frame)))
+
+
+def numbered_run(index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
+    """A run of missing packets; one beside packets whose numbers are not known has none either."""
+    unknown = UNKNOWN_LOCATION in (before, after)
+    row = run(index=index, before=before, after=after, packets=packets, frame=frame)
+    if unknown:
+        for name in ("before", "after", "first", "last"):
+            row[name] = UNKNOWN
+        row["inferred"] = 1
+    return row
 
 
 class LossMap:

@@ -1,24 +1,23 @@
-"""One medium of a session: its header put together, its packets counted and laid into the file."""
+"""One medium of a session: its packets counted and laid into the file, and how whole it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.asf import Header, parse_header, salvage
 from mmsforensics.protocols import CutPacket, DataPackets, Hole, Malformed
-from mmsforensics.protocols.messages import DATA_PACKET, UNKNOWN_LOCATION
-from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, run, runs
+from mmsforensics.protocols.messages import UNKNOWN_LOCATION
+from mmsforensics.sessions.counting import BEGUN, NO_RUNS, SPARSE, count_missing
+from mmsforensics.sessions.datagram_order import DatagramOrder, Ordered
+from mmsforensics.sessions.header_parts import HeaderParts
+from mmsforensics.sessions.loss import UNKNOWN, LossMap, LossReason, numbered_run, run, runs
 from mmsforensics.sessions.medium import (
-    PROVENANCE,
     MediumBlock,
-    Origin,
     bare_block,
-    media_rows,
-    origins,
+    header_block,
     packet_block,
     restored_block,
     salvaged_block,
@@ -26,227 +25,13 @@ from mmsforensics.sessions.medium import (
 from mmsforensics.sessions.model import MediumKind, MediumSummary, MediumWriter, Recorder
 from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.push import NOT_COUNTED
-from mmsforensics.sessions.resends import Resends
 from mmsforensics.sessions.verdict import HEADER_ONLY, REASONS, Reason, hole_reasons, hurt_reasons, verdict
-from mmsforensics.streams import PIECE
-
-ASF_HEADER_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
-
-DATA_OBJECT_HEAD = 50
-"""A streamed header ends with the first 50 bytes of the Data Object [MS-MMSP 2.2.2]."""
-
-OBJECT_FRAME = 24
-"""Bytes of an object's GUID and size [ASF 2.2]."""
-
-MAX_HEADER = 16 << 20
-"""Bytes of a header that are put together; larger ones are hostile."""
-
-REORDER_WINDOW = 120
-"""Sequence numbers below it may belong to a session that began with 0 and whose first datagrams come late."""
-
-MAX_FRAGMENTS = 1 << 16
-"""Fragments of a header that are kept, as many as a header of the largest size in packets of 256 bytes has:
-each costs far more memory than it has bytes, which may be none."""
-
-RESEND_WINDOW = 4096
-"""Datagrams held back behind a missing one: some minutes of a stream, longer than any client asks again."""
-
-SETTLING = 128
-"""Datagrams behind a new play whose sequence numbers are taken for the nearest ones: packets of the play
-before may come among them, and LocationIds jump."""
 
 LAID_AT_ONCE = 32 << 20
 """Bytes of packets, padded, that are laid into the file at once."""
 
 SALVAGED_WAITING = 256
 """Hurt packets kept until the first whole one opens the file."""
-
-NO_RUNS = np.empty((0, 4), dtype=np.int64)
-
-BEGUN, SPARSE = 1, 2
-"""Bits: a play begins, the next LocationId may be any; its play leaves out any number of them."""
-
-
-class HeaderParts:
-    """Puts the fragments of an ASF file header together, in whatever order they arrive."""
-
-    __slots__ = (
-        "_following",
-        "_fragments",
-        "_head",
-        "_held",
-        "_incarnation",
-        "_last",
-        "_size",
-        "data",
-        "done",
-        "origins",
-        "pieces",
-        "source",
-    )
-
-    def __init__(self) -> None:
-        self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
-        self._held = 0  # bytes of all of them
-        self._following = 0  # fragments that follow each other from the first one on
-        self._size = 0  # bytes of these
-        self._head = b""  # the first of these bytes: the GUID and size of the Header Object
-        self._incarnation = -1
-        self._last = -1  # LocationId of the last fragment, once it is known
-        self.data = b""
-        self.pieces = np.empty(0, dtype=PIECE)  # offsets count from the start of the header
-        self.origins: NDArray[np.void] | None = None
-        """Dtype PROVENANCE, of a header that came as text; else `pieces` tell."""
-        self.done = False
-        self.source = ""  # what else than the stream it came with
-
-    @classmethod
-    def given(cls, header: bytes, source: str) -> HeaderParts:
-        """A header that a document gave, whole."""
-        parts = cls()
-        parts.data, parts.source, parts.done = header, source, True
-        return parts
-
-    @classmethod
-    def of_text(cls, data: bytes, origins: NDArray[np.void]) -> HeaderParts:
-        """A whole header that came as text: in a session description, in a station file."""
-        parts = cls()
-        parts.data, parts.origins, parts.done = data, origins, True
-        return parts
-
-    @property
-    def started(self) -> bool:
-        """Whether any fragment is there."""
-        return bool(self._fragments)
-
-    def add(self, packet: np.void, block: DataPackets, *, expected: bool) -> bool:
-        """Take one Data packet. Returns False when it can't be a part of the header.
-
-        A fragment is the last when AFFlags has 0x08 [MS-MMSP 3.1.5.12], or when the Header Object's own
-        size is reached. `expected` says that the control messages announced the packet as a fragment;
-        otherwise only a packet that begins with the Header Object begins a header.
-        """
-        payload = payload_of(packet, block)
-        location = int(packet["location"])
-        first = bytes(payload[:16]) == ASF_HEADER_GUID
-        if location == 0 and not first:
-            return False
-        if location > 0 and not (expected or int(packet["incarnation"]) == self._incarnation):
-            return False
-        if location in self._fragments:
-            return True  # sent again
-        if self._held + len(payload) > MAX_HEADER or len(self._fragments) >= MAX_FRAGMENTS:
-            return False
-        self._held += len(payload)
-        self._incarnation = int(packet["incarnation"])
-        self._fragments[location] = (payload.copy(), payload_pieces(packet, block))
-        if int(packet["flags"]) & 0x08:
-            self._last = location
-        self._follow()
-        whole = len(self._head) == OBJECT_FRAME and self._size >= self._declared + DATA_OBJECT_HEAD
-        if self._following and (whole or self._following == self._last + 1):
-            self._assemble()
-        return True
-
-    @property
-    def _declared(self) -> int:
-        """Size of the Header Object, as it says [ASF 3.1]."""
-        return int.from_bytes(self._head[16:OBJECT_FRAME], "little")
-
-    def _follow(self) -> None:
-        """Count the fragments that follow those known to follow each other."""
-        while (fragment := self._fragments.get(self._following)) is not None:
-            data, _ = fragment
-            self._head += data[: OBJECT_FRAME - len(self._head)].tobytes()
-            self._size += len(data)
-            self._following += 1
-
-    def _assemble(self) -> None:
-        """Put the fragments together that follow each other: the header is whole."""
-        parts = [self._fragments[i] for i in range(self._following)]
-        self.data = b"".join(data.tobytes() for data, _ in parts)
-        self.pieces = np.concatenate([pieces for _, pieces in parts])
-        sizes = np.array([len(data) for data, _ in parts], dtype=np.int64)
-        begins = np.cumsum(sizes) - sizes
-        self.pieces["offset"] += np.repeat(begins, [len(pieces) for _, pieces in parts])
-        self.done = True
-
-
-def payload_of(packet: np.void, block: DataPackets) -> NDArray[np.uint8]:
-    """The payload of one Data packet of a block."""
-    start = int(packet["start"])
-    return block.data[start : start + int(packet["size"])]
-
-
-def payload_pieces(packet: np.void, block: DataPackets) -> NDArray[np.void]:
-    """Pieces of one payload, with offsets counted from its start."""
-    start = int(packet["start"]) + block.base
-    end = start + int(packet["size"])
-    pieces = block.pieces
-    part: NDArray[np.void] = pieces[
-        (pieces["offset"] < end) & (pieces["offset"] + pieces["length"].astype("i8") > start)
-    ].copy()
-    lead = np.maximum(start - part["offset"], 0)
-    part["offset"] += lead
-    part["frame_offset"] += lead.astype("u4")
-    part["length"] -= lead.astype("u4")
-    over = np.maximum(part["offset"] + part["length"].astype("i8") - end, 0)
-    part["length"] -= over.astype("u4")
-    part["offset"] -= start
-    return part
-
-
-@njit(cache=True, nogil=True)
-def count_missing(flags, location, state, found):
-    """Count the packets that the 8-bit sequence numbers show to be missing.
-
-    `state` holds [last sequence or -1, last location, steps of one, steps of zero, BEGUN and SPARSE] and
-    is brought up to date. A server that does not count (all AFFlags alike) shows nothing. Where more than 255
-    are missing, the LocationIds tell how often the sequence wrapped, unless a play has begun in between, or
-    leaves out packets by its nature; where one begins, 0xFF may be left out [MS-MMSP 2.2.2]. As many gaps as
-    `found` has rows are written to it, as [index of the packet behind, LocationId before, LocationId behind,
-    packets missing]. Returns the numbers of packets and of gaps.
-    """
-    missing = 0
-    n = 0
-    for i in range(len(flags)):
-        sequence = np.int64(flags[i])
-        here = np.int64(location[i])
-        lost = np.int64(0)
-        if state[0] == -2 and here == sequence:
-            lost = here  # the sequence of a session begins with 0 [MS-MMSP 2.2.2]
-        if state[0] >= 0:
-            step = (sequence - state[0]) % 256
-            if step == 1:
-                state[2] += 1
-            elif step == 0 and here == state[1] + 1:
-                state[3] += 1
-            elif (
-                step != 0 and state[3] == 0 and not (state[4] & BEGUN and state[0] == 0xFE and sequence == 0)
-            ):
-                lost = step - 1
-                ahead = (here - state[1] - 1) & 0xFFFFFFFF
-                while state[4] == 0 and lost + 256 <= ahead and ahead < 1 << 24:
-                    lost += 256
-        if lost:
-            if n < len(found):
-                found[n, 0], found[n, 1], found[n, 2], found[n, 3] = i, state[1], here, lost
-            missing += lost
-            n += 1
-        state[0], state[1] = sequence, here
-        state[4] &= ~BEGUN
-    return missing, n
-
-
-def _numbered(index: int, before: int, after: int, packets: int, frame: int) -> NDArray[np.void]:
-    """A run of missing packets; one beside packets whose numbers are not known has none either."""
-    unknown = UNKNOWN_LOCATION in (before, after)
-    row = run(index=index, before=before, after=after, packets=packets, frame=frame)
-    if unknown:
-        for name in ("before", "after", "first", "last"):
-            row[name] = UNKNOWN
-        row["inferred"] = 1
-    return row
 
 
 class Medium:
@@ -259,26 +44,19 @@ class Medium:
         "_datagrams",
         "_file_size",
         "_first_location",
-        "_first_sequence",
         "_hole_frame",
         "_holes",
         "_incarnation",
         "_inexact",
-        "_last",
         "_lost_end",
-        "_next_sequence",
         "_open_hole",
         "_recorder",
         "_restored",
         "_salvaged",
         "_salvaged_count",
         "_session",
-        "_settling",
-        "_skipped",
-        "_sparse",
         "_start_unknown",
         "_uncounted",
-        "_waiting",
         "_writer",
         "bytes",
         "carrier_counts",
@@ -288,15 +66,14 @@ class Medium:
         "header_pieces",
         "hurt",
         "hurt_since",
-        "late",
         "late_header",
         "missing",
         "name",
         "numbered",
+        "order",
         "packet_size",
         "packets",
         "rejected",
-        "resends",
         "source",
         "unsound",
     )
@@ -330,17 +107,8 @@ class Medium:
         self._file_size = 0
         self._writer: MediumWriter | None = None
         self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
-        self._waiting: dict[int, tuple[np.void, DataPackets]] = {}  # by sequence
-        self._next_sequence = first_sequence  # of datagrams; -1 as long as it is not known
-        self._first_sequence = first_sequence
-        self.late = 0
-        """Datagrams of the medium before: they came too late for it, and are in no file."""
-        self._skipped: set[int] = set()  # numbers that the server left out
-        self._settling = 0
-        self._sparse = False
+        self.order = DatagramOrder(first_sequence)
         self._incarnation = -1
-        self.resends = Resends(whole=first_sequence >= 0)
-        self._last = (-1, -1, -1)  # highest sequence seen, with its LocationId and incarnation
         self._counted = LossMap()  # what is missing by the sequence numbers
         self._uncounted = LossMap()  # and by the holes
         self._hole_frame = 0
@@ -360,23 +128,14 @@ class Medium:
         self.carrier_counts = False
         """Whether the transport numbers what carries the packets (RTP); then `lost` tells what is missing."""
 
-    @property
-    def next_sequence(self) -> int:
-        """Number of the datagram expected behind the last one seen, -1 when nothing is known of it."""
-        return max(self._last[0] + 1, self._next_sequence)
-
     def begin_play(self, *, sparse: bool) -> None:
         """Take note that a play begins: LocationIds may jump, and in a `sparse` one go on jumping."""
-        self._sparse = sparse
-        self._settling = SETTLING
+        self.order.begin_play(sparse=sparse)
         self._counting[4] = BEGUN | SPARSE if sparse else BEGUN
 
     def asked_again(self, numbers: tuple[int, ...]) -> tuple[int, int]:
         """Take note that the client asks for packets again: so many had been captured, and so many not."""
-        return self.resends.asked(numbers, self._last[0], self._seen)
-
-    def _seen(self, sequence: int) -> bool:
-        return sequence < self._next_sequence or sequence in self._waiting
+        return self.order.asked(numbers)
 
     @property
     def bare(self) -> bool:
@@ -492,7 +251,7 @@ class Medium:
     @property
     def steady(self) -> bool:
         """Whether the file is open and nothing is missing before the next packet."""
-        waits = self._open_hole or self.hurt_since or self._datagrams or self._waiting
+        waits = self._open_hole or self.hurt_since or self._datagrams
         return self._writer is not None and not self.bare and not waits and int(self._counting[0]) >= 0
 
     @property
@@ -528,7 +287,16 @@ class Medium:
             return
         if self._counting[0] == -1:
             self._counting[0] = -2  # datagrams that are lost before the first one leave no hole
-        self._reorder(block)
+        self._datagrams = True
+        self._settled(self.order.add(block))
+
+    def _settled(self, ordered: Iterator[Ordered]) -> None:
+        """Append datagrams that are in order."""
+        for packets, block in ordered:
+            if block is None:
+                self._counting[4] |= BEGUN
+            else:
+                self._append(packets, block)
 
     def _append(self, packets: NDArray[np.void], block: DataPackets) -> None:
         fitting = packets["size"] <= self.packet_size
@@ -582,7 +350,7 @@ class Medium:
         hurt = max(self.hurt_since, left_out if left_out < 1 << 24 else 0)
         if hurt:
             frame = int(packet["first_frame"])
-            rows = _numbered(self.packets, last, location, hurt, frame)
+            rows = numbered_run(self.packets, last, location, hurt, frame)
             rows["inferred"] |= not self.numbered
             self._uncounted.add(rows)
         self.hurt += hurt
@@ -599,16 +367,8 @@ class Medium:
     def _begin(self, kind: MediumKind) -> MediumWriter:
         writer = self._recorder.open_medium(self._session, self.header_bytes, self.name, kind, self.source)
         if not self.bare:
-            data = np.frombuffer(self.header_bytes, dtype=np.uint8)
-            starts = np.ascontiguousarray(self.header_pieces["offset"][:1])
-            provenance = self.header_origins
-            if provenance is None and len(starts):
-                size = np.array([len(data)], dtype=np.int64)
-                provenance = origins(starts, size, len(data), 0, self.header_pieces)
-            elif provenance is None:
-                provenance = np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
-            writer.write(MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance))
-            self._file_size = len(data)
+            writer.write(header_block(self.header_bytes, self.header_pieces, self.header_origins))
+            self._file_size = len(self.header_bytes)
         return writer
 
     def keep_header(self) -> None:
@@ -628,99 +388,6 @@ class Medium:
                 reasons=(*reasons, *hole_reasons(self._holes)),
             )
         )
-
-    def _reorder(self, block: DataPackets) -> None:
-        """Put datagrams in order of their sequence; a resent one fills its place, a repeated one goes."""
-        packets = block.packets
-        flags = packets["flags"].astype(np.int64)
-        self._datagrams = True
-        if self._next_sequence < 0:
-            # A session begins with 0 [MS-MMSP 2.2.2]; the first to arrive need not be the first sent.
-            self._next_sequence = 0 if flags[0] < REORDER_WINDOW else int(flags[0])
-            self.resends.whole = self._next_sequence == 0
-            if self._next_sequence == 0:
-                self._begins_with_loss()
-        in_step = (flags - self._next_sequence) % 256 == np.arange(len(flags)) % 256
-        steady = (packets["incarnation"] == self._last[2]).all() and (np.diff(packets["location"]) > 0).all()
-        quiet = not self._waiting and not self._skipped and not self.resends.pending
-        if quiet and in_step.all() and steady and packets["location"][0] > self._last[1]:
-            self._next_sequence += len(packets)
-            self._settling = max(self._settling - len(packets), 0)
-            self._remember(packets[-1], self._next_sequence - 1)
-            self._append(packets, block)
-            return
-        for packet in packets:
-            sequence = self._sequence(packet)
-            self._settling = max(self._settling - 1, 0)
-            self.resends.came(sequence)
-            if sequence >= self._next_sequence:
-                self._waiting.setdefault(sequence, (packet, block))
-            self.late += sequence < self._first_sequence
-            if sequence > self._last[0]:
-                self._remember(packet, sequence)
-            self._flush_ready()
-            if len(self._waiting) > RESEND_WINDOW:
-                self._next_sequence = min(self._waiting)
-                self._flush_ready()
-
-    def _remember(self, packet: np.void, sequence: int) -> None:
-        self._last = (sequence, int(packet["location"]), int(packet["incarnation"]))
-
-    def _sequence(self, packet: np.void) -> int:
-        """The whole sequence number of which AFFlags are the low 8 bits.
-
-        Between packets of one play the LocationId tells how often it has wrapped: it grows by one a packet at
-        least, and by more only where the server left packets out.
-        """
-        flags = int(packet["flags"])
-        last, location, incarnation = self._last
-        begins = last < 0 or int(packet["incarnation"]) != incarnation or self._settling > 0
-        if begins or self._sparse:
-            expected = self.next_sequence
-            if begins and last >= 0 and expected % 256 == 0xFF and flags == 0:
-                self._skipped.add(expected)  # 0xFF is left out before a new play [MS-MMSP 2.2.2]
-                return expected + 1
-            return expected + (flags - expected + 128) % 256 - 128
-        ahead = int(packet["location"]) - location
-        predicted = last + ahead
-        if ahead > 0:
-            return max(predicted - (predicted - flags) % 256, last + (flags - last) % 256)
-        return predicted + (flags - predicted) % 256
-
-    def _flush_ready(self) -> None:
-        ready: list[tuple[np.void, DataPackets]] = []
-        while self._next_sequence in self._waiting or self._next_sequence in self._skipped:
-            if self._next_sequence in self._waiting:
-                ready.append(self._waiting.pop(self._next_sequence))
-            else:
-                self._write(ready)
-                ready = []
-                self._skip(self._next_sequence)
-            self._next_sequence += 1
-        self._write(ready)
-
-    def _skip(self, sequence: int) -> None:
-        """Pass over a number that the server left out."""
-        self._skipped.discard(sequence)
-        self._counting[4] |= BEGUN
-
-    def _flush_rest(self) -> None:
-        """Write what waits for packets that will not come any more."""
-        for after in sorted(self._waiting):
-            if after not in self._waiting:  # written with the one before
-                continue
-            for sequence in [s for s in self._skipped if s < after]:
-                self._skip(sequence)
-            self._next_sequence = after
-            self._flush_ready()
-
-    def _write(self, ready: list[tuple[np.void, DataPackets]]) -> None:
-        first = 0
-        for i in range(1, len(ready) + 1):
-            if i == len(ready) or ready[i][1] is not ready[first][1]:
-                packets = np.array([packet for packet, _ in ready[first:i]], dtype=DATA_PACKET)
-                self._append(packets, ready[first][1])
-                first = i
 
     @property
     def _unseen(self) -> int:
@@ -744,8 +411,7 @@ class Medium:
         endings : tuple of Reason
             How the sending ended.
         """
-        self.resends.settle(self._seen)
-        self._flush_rest()
+        self._settled(self.order.rest())
         if self._writer is None:
             return
         missing, unseen = self.packets_missing, self._unseen
@@ -786,7 +452,7 @@ class Medium:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
         if self.hurt_since:
-            yield _numbered(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
+            yield numbered_run(self.packets, last, UNKNOWN, self.hurt_since, self._hole_frame)
         if unseen:
             last += self.hurt_since
             rows = run(index=self.packets, before=last, after=UNKNOWN, packets=unseen, frame=self._hole_frame)
@@ -809,8 +475,9 @@ class Medium:
             yield Reason("all bytes seen", REASONS["all bytes seen"])
         if missing:
             yield Reason("packets missing", f"{missing} packets are missing", missing)
-        if self.resends.packets:
-            yield Reason("asked again", self.resends.told(), self.resends.packets)
+        if self.order.resends.packets:
+            resends = self.order.resends
+            yield Reason("asked again", resends.told(), resends.packets)
         if self._restored:
             text = (
                 f"{self._restored} packets that were not seen are computed from parity: in the playable file"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import NEW, Salvaged, walk_packets
 from mmsforensics.protocols import CutPacket
+from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.streams.flows import gather
 
@@ -217,6 +218,28 @@ def decoded_origins(size: int, text_at: int, pieces: NDArray[np.void]) -> NDArra
     if at < size:
         rows.append((at, size - at, 0, 0, Origin.DECODED))
     return np.array(rows, dtype=PROVENANCE)
+
+
+def header_block(header: bytes, pieces: NDArray[np.void], given: NDArray[np.void] | None) -> MediumBlock:
+    """Lay the header at the begin of the file.
+
+    Parameters
+    ----------
+    header : bytes
+    pieces : ndarray of PIECE
+        Where it came from; none, if no frame holds its bytes.
+    given : ndarray of PROVENANCE or None
+        Its origins where these are known already.
+    """
+    data = np.frombuffer(header, dtype=np.uint8)
+    starts = np.ascontiguousarray(pieces["offset"][:1])
+    provenance = given
+    if provenance is None and len(starts):
+        size = np.array([len(data)], dtype=np.int64)
+        provenance = origins(starts, size, len(data), 0, pieces)
+    elif provenance is None:
+        provenance = np.array([(0, len(data), 0, 0, Origin.DECODED)], dtype=PROVENANCE)
+    return MediumBlock(data, media_rows(np.empty(0, dtype=DATA_PACKET)), provenance)
 
 
 def packet_block(

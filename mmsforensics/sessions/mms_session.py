@@ -30,9 +30,10 @@ from mmsforensics.protocols import (
     Overlap,
     StreamEnd,
 )
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import At
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID, Medium
+from mmsforensics.sessions.media import Medium
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.trick_play import KEY_FRAMES, attributes, selection, start_told
 from mmsforensics.sessions.wording import hresult_name

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 
 from mmsforensics.protocols import CutPacket, MsbPackets
 from mmsforensics.protocols.messages import At
-from mmsforensics.sessions.media import HeaderParts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.msb_order import MsbOrder, Settled, rises, uncounted
 from mmsforensics.sessions.story import Story
 

@@ -25,7 +25,7 @@ from mmsforensics.protocols import (
     StreamEnd,
 )
 from mmsforensics.protocols.messages import At
-from mmsforensics.sessions.media import HeaderParts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.msb_player import MsbPlayer
 from mmsforensics.sessions.story import Story

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.protocols import CutPacket, DataPackets, RtpPackets
-from mmsforensics.protocols.asf_rtp import AsfAssembler, RtpBytes, RtpLoss
+from mmsforensics.protocols.asf_rtp import AsfAssembler, RtpLoss
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION, At
 from mmsforensics.protocols.rtp import asf_beginnings
+from mmsforensics.protocols.rtp_bytes import RtpBytes
 from mmsforensics.protocols.rtp_order import RtpOrder
 from mmsforensics.sessions.story import Story
 

@@ -183,3 +183,18 @@ def body_fields(text: str) -> dict[str, str]:
         if colon:
             found.setdefault(name.strip().lower(), value.strip())
     return found
+
+
+def player_version(agent: str) -> str:
+    """A User-Agent without the player's GUID."""
+    return " ".join(part for part in agent.split() if not part.lower().startswith("guid/"))
+
+
+def path_of(url: str) -> str:
+    """A URL without scheme, which a player changes with the transport, and a slash at its end."""
+    return url.split("://", 1)[-1].rstrip("/").lower()
+
+
+def ends_alike(url: str, other: str) -> bool:
+    """Whether one URL is the other, or its relative end."""
+    return bool(other) and (url == other or url.endswith("/" + other) or other.endswith("/" + url))

@@ -39,7 +39,7 @@ from mmsforensics.protocols.sdp import Sdp, parse_sdp
 from mmsforensics.protocols.wmsp import WmspDecoder
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.documents import Document, DocumentBody
-from mmsforensics.sessions.media import HeaderParts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.medium import decoded_origins
 from mmsforensics.sessions.rtp_media import Payloads, RtpMedia
 from mmsforensics.sessions.rtsp_headers import (
@@ -48,8 +48,11 @@ from mmsforensics.sessions.rtsp_headers import (
     body_fields,
     challenges,
     content_type,
+    ends_alike,
     operation,
+    path_of,
     player_guid,
+    player_version,
     rtp_info,
     says_end,
     shows_windows_media,
@@ -74,6 +77,9 @@ KEPT_REQUESTS = 256
 
 TEXT_LIMIT = 4096
 """Bytes of a body shown in its event."""
+
+DOCUMENT_HEAD = 1 << 16
+"""Bytes of a body searched for the names of Windows Media."""
 
 OPENING = ("DESCRIBE", "SETUP", "PLAY")
 
@@ -225,7 +231,7 @@ class RtspSession:
         self._heads[direction] = request
         story = self._story
         if direction == "client":
-            story.client_version = story.client_version or _version(request.header("user-agent"))
+            story.client_version = story.client_version or player_version(request.header("user-agent"))
             story.player_guid = story.player_guid or player_guid(request)
             self._note_session(request)
             if not story.url and request.method in OPENING:
@@ -251,7 +257,7 @@ class RtspSession:
     def _describes(self, request: Request) -> None:
         """Begin another session where the client describes another content, or the same again."""
         story = self._story
-        other = bool(story.url) and _path(request.target) != _path(story.url)
+        other = bool(story.url) and path_of(request.target) != path_of(story.url)
         again = self._over and story.received > 0
         if other or again:
             self.session_id = ""
@@ -340,7 +346,7 @@ class RtspSession:
         for entry in rtp_info(message):
             ssrc = entry.ssrc
             if ssrc is None:
-                ssrc = next((s for url, s in self._roles.items() if _ends_alike(url, entry.url)), None)
+                ssrc = next((s for url, s in self._roles.items() if ends_alike(url, entry.url)), None)
             sources = self._media.sources or list(self._roles.values())
             if ssrc is None and len(sources) == 1:
                 ssrc = sources[0]
@@ -473,10 +479,6 @@ class RtspSession:
         )
 
 
-DOCUMENT_HEAD = 1 << 16
-"""Bytes of a body searched for the names of Windows Media."""
-
-
 def _told(message: Request | Response, details: Mapping[str, object]) -> dict[str, object]:
     """Details of the event of a message."""
     told: dict[str, object] = dict(details)
@@ -493,18 +495,3 @@ def _probes(data: bytes, pieces: NDArray[np.void]) -> int:
     decoder = WmspDecoder("server")
     found = [*decoder.feed(0, np.frombuffer(data, dtype=np.uint8), pieces), *decoder.end()]
     return sum(isinstance(m, WmspPacket) and m.kind == "P" for m in found)
-
-
-def _version(agent: str) -> str:
-    """A User-Agent without the player's GUID."""
-    return " ".join(part for part in agent.split() if not part.lower().startswith("guid/"))
-
-
-def _path(url: str) -> str:
-    """A URL without scheme, which a player changes with the transport, and a slash at its end."""
-    return url.split("://", 1)[-1].rstrip("/").lower()
-
-
-def _ends_alike(url: str, other: str) -> bool:
-    """Whether one URL is the other, or its relative end."""
-    return bool(other) and (url == other or url.endswith("/" + other) or other.endswith("/" + url))

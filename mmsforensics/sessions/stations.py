@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import parse_header
 from mmsforensics.protocols import CutPacket, Malformed, Message, MsbBeacon, MsbPackets
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.msb import FORMAT_ID, LARGEST_STEP
 from mmsforensics.protocols.nsc import StationFile, is_station_file, parse
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.exchange import document_url
-from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.msb_order import LARGEST_LOSS, WINDOW

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 
 from mmsforensics.asf import packets as asf_packets
 from mmsforensics.evidence.compiled import fingerprint
-from mmsforensics.protocols import messages, mms
+from mmsforensics.protocols import messages, mms_framing
 from mmsforensics.protocols.cut import DATA_HEADER
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import DATA_PACKET, StreamBuffer
+from mmsforensics.sessions import counting
 from mmsforensics.sessions import media as session_media
 from mmsforensics.sessions import medium as session_medium
 from mmsforensics.sessions.connection import Connection
@@ -53,9 +55,9 @@ COUNTS = np.dtype(
 """What the compiled pass has taken."""
 
 ASF_PACKET = asf_packets.ASF_PACKET
-ASF_GUID: Final = np.frombuffer(session_media.ASF_HEADER_GUID, dtype=np.uint8)
+ASF_GUID: Final = np.frombuffer(ASF_HEADER_GUID, dtype=np.uint8)
 LAID_AT_ONCE: Final = session_media.LAID_AT_ONCE
-RECORD: Final = mms.RECORD
+RECORD: Final = mms_framing.RECORD
 UNUSUAL_FLAGS: Final = 1 | 2 | 4  # FIN, SYN, RST
 ACK: Final = 16
 BAD: Final = int(watch.Check.BAD)
@@ -63,10 +65,10 @@ NO_PLAY: Final = 0xFF
 """playIncarnation of packet pairs and of headers of another content [MS-MMSP 2.2.2]: no play's own."""
 
 checksums, observe = watch.checksums, watch.observe
-walk, find_noise, read_headers = mms.walk, mms.find_noise, mms.read_headers
+walk, find_noise, read_headers = mms_framing.walk, mms_framing.find_noise, mms_framing.read_headers
 span_pieces = runs.span_pieces
 pad, lay_origins = session_medium.pad, session_medium.lay_origins
-count_missing = session_media.count_missing
+count_missing = counting.count_missing
 parse_head = asf_packets.parse_head
 
 
@@ -259,7 +261,9 @@ def _entry(sources: int) -> Callable[..., Any]:
     return take
 
 
-_take = _entry(fingerprint((asf_packets, messages, mms, runs, session_media, session_medium, watch)))
+_take = _entry(
+    fingerprint((asf_packets, counting, messages, mms_framing, runs, session_media, session_medium, watch))
+)
 
 
 class Steady:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,9 +18,11 @@ from mmsforensics.protocols import (
     Overlap,
     StreamEnd,
 )
+from mmsforensics.protocols.detect import ASF_HEADER_GUID
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION, At, Direction
 from mmsforensics.sessions import automaton
-from mmsforensics.sessions.media import ASF_HEADER_GUID, HeaderParts, Medium
+from mmsforensics.sessions.header_parts import HeaderParts
+from mmsforensics.sessions.media import Medium
 from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.model import Event, Recorder, SessionSummary
 from mmsforensics.sessions.msb_order import RestoredPacket
@@ -29,7 +30,7 @@ from mmsforensics.sessions.push import ENDINGS, PushedNumbers
 from mmsforensics.sessions.redirections import script_kind, told_to_go
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wmsp_telling import Selection
-from mmsforensics.sessions.wording import summarise
+from mmsforensics.sessions.wording import plain, summarise
 from mmsforensics.streams.flows import Endpoint
 
 UDP = 17
@@ -41,21 +42,6 @@ MOST_COMMANDS = 4096
 def numbered(location: int) -> int | None:
     """The number of a media packet, where its protocol gives one."""
     return None if location == UNKNOWN_LOCATION else location
-
-
-def plain(value: object) -> object:
-    """A field's value as JSON can hold it: bytes in hex, numbers beyond JSON as text."""
-    if value is None or isinstance(value, str | int):  # nearly all are
-        return value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float) and (not math.isfinite(value) or abs(value) > 1e300):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value
 
 
 class Story:
@@ -366,7 +352,7 @@ class Story:
         """Take datagrams of the content before, which came too late for it."""
         self.received += len(block.packets)
         if self.medium is not None:
-            self.medium.late += len(block.packets)
+            self.medium.order.late += len(block.packets)
 
     def laid(self, packets: NDArray[np.void]) -> None:
         """Take note of media packets over TCP, of dtype MEDIA_PACKET, that the medium has already."""
@@ -423,8 +409,8 @@ class Story:
         if medium is None:
             return
         medium.close(ended=ended, endings=(ending,))
-        self._next_sequence = medium.next_sequence
-        self.packets_resent += medium.resends.copies
+        self._next_sequence = medium.order.next_sequence
+        self.packets_resent += medium.order.resends.copies
         if medium.packets:
             self._played.add(medium.header_bytes)
         elif not medium.bare:
@@ -434,8 +420,8 @@ class Story:
         self.missing += medium.packets_missing
         if medium.rejected and self._last_packet is not None:
             self.tell("PacketTooLarge", self._last_packet[0], {"packets": medium.rejected})
-        if medium.late and self._last_packet is not None:
-            self.tell("LatePackets", self._last_packet[0], {"packets": medium.late})
+        if medium.order.late and self._last_packet is not None:
+            self.tell("LatePackets", self._last_packet[0], {"packets": medium.order.late})
         if self._last_packet is not None:
             at, location = self._last_packet
             self.tell("LastMediaPacket", at, {"location": numbered(location), "packets": medium.packets})

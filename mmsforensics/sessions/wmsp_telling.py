@@ -24,7 +24,7 @@ from mmsforensics.protocols.wmsp_directives import (
     read_supported,
 )
 from mmsforensics.protocols.wmsp_metadata import Metadata, read_metadata
-from mmsforensics.sessions.media import payload_of
+from mmsforensics.sessions.header_parts import payload_of
 from mmsforensics.sessions.wording import hresult_name
 
 MAX_METADATA = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -166,3 +167,18 @@ def told(value: object) -> object:
     if isinstance(value, list | tuple):
         return ", ".join(str(told(v)) for v in value)
     return f"{value:.12g}" if isinstance(value, float) else value
+
+
+def plain(value: object) -> object:
+    """A field's value as JSON can hold it: bytes in hex, numbers beyond JSON as text."""
+    if value is None or isinstance(value, str | int):  # nearly all are
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and (not math.isfinite(value) or abs(value) > 1e300):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.packets import PACKET, PacketBatch
-from mmsforensics.streams import tracking
+from mmsforensics.streams import keeping, tracking
 from mmsforensics.streams.gathering import Gathering
 from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, by_first_bytes, packed
 
@@ -162,7 +162,7 @@ class FlowTable:
         self._keep(batch, uids, direction, action)
         delivered = action == tracking.DELIVER
         self.wanted = rows["frame"][delivered].astype(np.int64)
-        count, size = tracking.count_kept(rows, action, tracking.DELIVER)
+        count, size = keeping.count_kept(rows, action, tracking.DELIVER)
         if count:
             if not self._gathering.holds(count, size):
                 yield from self._gathered()
@@ -282,7 +282,7 @@ class FlowTable:
         direction: NDArray[np.uint8],
         action: NDArray[np.uint8],
     ) -> None:
-        count, size = tracking.count_kept(batch.rows, action, tracking.KEEP)
+        count, size = keeping.count_kept(batch.rows, action, tracking.KEEP)
         if not count:
             return
         kept = _Kept(
@@ -292,7 +292,7 @@ class FlowTable:
             np.empty(size, dtype=np.uint8),
             np.empty(count, dtype=np.int64),
         )
-        tracking.keep(
+        keeping.keep(
             batch.rows,
             uids,
             direction,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsforensics.packets import PACKET, PacketBatch
-from mmsforensics.streams import tracking
+from mmsforensics.streams import keeping, tracking
 
 SHARE: Final = 1 << 18
 """Bytes of a flow, on average, that are enough to be handed on: few flows do not wait."""
@@ -83,7 +83,7 @@ class Gathering:
         if not self._count:
             self._make_room(count, size)
         rows = slice(self._count, self._count + count)
-        tracking.keep(
+        keeping.keep(
             batch.rows,
             uids,
             direction,

@@ -9,16 +9,34 @@ Rules of this file:
   treated alike;
 * a flow whose SYN was not captured and that shows no signature is handed on once, to be looked at by its
   structure, and let go for good when nothing is found;
-* the limits stand in this file, because Numba's cache does not see a change of constants elsewhere;
+* the limits stand in this file or in one of those that the entry closes over: Numba's cache does not see a
+  change of constants elsewhere;
 * the table is bounded; what is evicted is forgotten, and begins anew when it is seen again.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
+
+from mmsforensics.evidence.compiled import fingerprint
+from mmsforensics.streams import first_bytes, keeping
+from mmsforensics.streams.first_bytes import (
+    begins,
+    contains,
+    is_msb_datagram,
+    is_other,
+    is_rtp,
+    is_smb,
+    looks_like_asf_rtp,
+    looks_like_mms_datagram,
+    lower,
+    opens_file,
+)
+from mmsforensics.streams.keeping import copy
 
 CARRY: Final = 23
 """Bytes of a direction kept between segments, so that a signature cut by a segment boundary is seen."""
@@ -149,38 +167,6 @@ def rebuild(flows, count, slots, keep):
 
 
 @njit(cache=True, nogil=True)
-def count_kept(rows, action, wanted):
-    """Packets with the action `wanted`, and the bytes of their frames, headers included."""
-    count, size = 0, np.int64(0)
-    for i in range(len(rows)):
-        if action[i] == wanted:
-            count += 1
-            size += np.int64(rows[i]["payload"]) + rows[i]["payload_len"]
-    return count, size
-
-
-@njit(cache=True, nogil=True)
-def keep(
-    rows, uids, direction, action, wanted, data, base, kept, kept_uids, kept_direction, kept_data, at, start
-):
-    """Copy the packets with the action `wanted`, in the order in which they are, with headers and payloads.
-
-    Their bytes are laid into `kept_data` from position `at` on.
-    """
-    n, at = 0, np.int64(at)
-    for i in range(len(rows)):
-        if action[i] != wanted:
-            continue
-        kept[n] = rows[i]
-        head = np.int64(rows[i]["payload"])
-        kept_uids[n], kept_direction[n], start[n] = uids[i], direction[i], at + head
-        length = head + rows[i]["payload_len"]
-        _copy(data, np.int64(rows[i]["offset"]) - base, length, kept_data, at)
-        at += length
-        n += 1
-
-
-@njit(cache=True, nogil=True)
 def still_open(flows, count, uids, rows, first_frame, out):
     """Mark the kept packets whose flow may still turn out to be wanted.
 
@@ -203,145 +189,6 @@ def still_open(flows, count, uids, rows, first_frame, out):
         if flow["closed"] and flow["last_frame"] < first_frame:
             continue
         out[i] = rows[i]["frame"] >= flow["epoch"]
-
-
-@njit(cache=True, nogil=True)
-def _lower(byte):
-    if 65 <= byte <= 90:
-        return byte | np.uint8(32)
-    return byte
-
-
-@njit(cache=True, nogil=True)
-def _copy(source, begin, n, target, to):
-    """Copy bytes; unsigned indices spare the test for negative ones."""
-    b, t = np.uint64(begin), np.uint64(to)
-    for k in range(np.uint64(max(n, 0))):
-        target[t + k] = source[b + k]
-
-
-@njit(cache=True, nogil=True)
-def _contains(data, start, n, places, text, bounds, firsts):
-    """Whether any packed string occurs in ``data[start:start + n]``, ASCII case set aside.
-
-    It must begin among the first `places` bytes. Strings number ``firsts[b, 0]`` up to ``firsts[b, 1]`` begin
-    with the two bytes that make the number b, big-endian.
-    """
-    end = np.uint64(start + n)  # unsigned: no test for negative indices in the inner loop
-    last = np.uint64(min(start + places, start + n - 1))
-    for i in range(np.uint64(start), last):
-        pair = (np.uint64(data[i]) << np.uint64(8)) | np.uint64(data[i + np.uint64(1)])
-        stop = firsts[pair, 1]
-        if stop == 0:
-            continue
-        for s in range(firsts[pair, 0], stop):
-            length = np.uint64(bounds[s + 1] - bounds[s])
-            begin = np.uint64(bounds[s])
-            if i + length > end:
-                continue
-            k = np.uint64(2)
-            while k < length and _lower(data[i + k]) == text[begin + k]:
-                k += np.uint64(1)
-            if k == length:
-                return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _begins(data, start, n, text, bounds):
-    """Whether the bytes begin with any packed string (a whole one)."""
-    for s in range(len(bounds) - 1):
-        length = bounds[s + 1] - bounds[s]
-        if length > n:
-            continue
-        k = 0
-        while k < length and _lower(data[start + k]) == text[bounds[s] + k]:
-            k += 1
-        if k == length:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _is_other(data, start, n):
-    """Whether the first bytes of a connection are those of TLS [RFC 8446 5.1] or SSH [RFC 4253 4.2]."""
-    if n >= 6 and data[start] == 0x16 and data[start + 1] == 3 and data[start + 2] <= 4:
-        return data[start + 5] == 1 or data[start + 5] == 2  # client hello, server hello
-    return n >= 4 and (
-        data[start] == 83 and data[start + 1] == 83 and data[start + 2] == 72 and data[start + 3] == 45
-    )
-
-
-@njit(cache=True, nogil=True)
-def _looks_like_mms_datagram(data, start, n, wire):
-    """Data packet whose PacketSize is the datagram's length [MS-MMSP 2.2.2], or a resend request [2.2.5]."""
-    if n >= 12 and data[start] == 0x0D and data[start + 1] == 0xF0 and data[start + 2] == 0xEF:
-        return data[start + 3] == 0xBE
-    if n < 12 or data[start + 6] + (np.int64(data[start + 7]) << 8) != wire:
-        return False
-    head = data[start + 8]
-    if data[start + 3] == 0xF0 and data[start + 2] == 0xF0:  # packet pair
-        return True
-    if head & 0x80:  # error correction data present: length type 0, 2 bytes or none [ASF 5.2.1]
-        return (head & 0x60) == 0 and (head & 0x0F) <= 2
-    return head == 0x30 or (head & 0x1E) in (0x08, 0x10, 0x00)
-
-
-@njit(cache=True, nogil=True)
-def _is_msb_datagram(data, start, n, wire):
-    """A beacon [MS-MSB 2.2.3], or an MSB_MSG_IND_PACKET of the datagram's length [MS-MSBD 2.2.10].
-
-    Packets of MS-MSB have wPacketSize where Data packets of MMS have PacketSize: they are told with those.
-    """
-    if n < 4 or not (
-        data[start] == 0x4D
-        and data[start + 1] == 0x53
-        and data[start + 2] == 0x42
-        and data[start + 3] == 0x20
-    ):
-        return False
-    if wire == 4:
-        return True
-    if n < 24 or data[start + 6] != 10 or data[start + 7] != 0:
-        return False
-    return data[start + 8] + (np.int64(data[start + 9]) << 8) == wire and data[start + 10] == 0
-
-
-@njit(cache=True, nogil=True)
-def _looks_like_asf_rtp(data, start, n):
-    """RTP whose payload begins as ``x-asf-pf`` does [MS-RTSP 2.2.1.3], or a player's RTCP.
-
-    A fragment that is no first one shows only its header: 13 bits of it are fixed.
-    """
-    if n < 12 or data[start] >> 6 != 2:
-        return False
-    kind = data[start + 1] & 0x7F
-    if 64 <= kind <= 95:
-        return _names_wms(data, start, n)
-    at = start + 12 + 4 * np.int64(data[start] & 0x0F)
-    end = start + n
-    if kind < 96 or data[start] & 0x10 or at + 20 > end or data[at] & 0x07:
-        return False
-    flags = data[at]
-    if not flags & 0x40 and (data[at + 1] or data[at + 2] or data[at + 3]):
-        return data[at + 1] == 0
-    inner = at + 4 + 4 * (np.int64(flags >> 5 & 1) + np.int64(flags >> 4 & 1) + np.int64(flags >> 3 & 1))
-    return inner + 3 <= end and data[inner] == 0x82 and data[inner + 1] == 0 and data[inner + 2] == 0
-
-
-@njit(cache=True, nogil=True)
-def _names_wms(data, start, n):
-    """Whether an RTCP packet holds ``@WMS:``, of the CNAME of requests to send again [MS-RTSP 2.2.4]."""
-    for i in range(start, start + min(n, 1024) - 4):
-        if data[i] == 64 and data[i + 1] == 87 and data[i + 2] == 77 and data[i + 3] == 83:
-            return data[i + 4] == 58
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _is_rtp(data, start, n):
-    """Whether a datagram may be RTP with a dynamic payload type, or RTCP: worth keeping for a while."""
-    return n >= 8 and data[start] >> 6 == 2 and data[start + 1] & 0x7F >= 64
 
 
 @njit(cache=True, nogil=True)
@@ -380,37 +227,6 @@ def _without_beginning(flow):
 
 
 @njit(cache=True, nogil=True)
-def _is_smb(data, start, n):
-    """Whether a message of SMB begins here, framed for TCP [MS-SMB2 2.1]."""
-    if n < 36 or data[start] != 0 or (data[start + 4] != 0xFE and data[start + 4] != 0xFF):
-        return False
-    return data[start + 5] == 83 and data[start + 6] == 77 and data[start + 7] == 66
-
-
-@njit(cache=True, nogil=True)
-def _opens_file(data, start, n):
-    """Whether a message of SMB is a request before which nothing is of use.
-
-    That is one that opens a file, or reads or writes 4 MiB behind its beginning: what a client reads ahead is
-    asked for before the first bytes have come.
-    """
-    if data[start + 4] == 0xFE:  # SMB 2
-        command, answer, place, size = data[start + 16], data[start + 20] & 1, start + 76, 8
-        opens, moves = command == 5, command == 8 or command == 9
-    else:
-        command, answer, place, size = data[start + 8], data[start + 13] >> 7, start + 43, 4
-        opens, moves = command == 0xA2, command == 0x2E or command == 0x2F
-    if answer or not moves or place + size > start + n:
-        return opens and not answer
-    if data[place + 2] >= 0x40:
-        return True
-    for k in range(3, size):  # noqa: SIM110 a generator is not compiled
-        if data[place + k]:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
 def _refused(flow):
     """Whether a connection to the port of RTSP was opened and nothing was said on it."""
     if flow["a_port"] != RTSP_PORT and flow["b_port"] != RTSP_PORT:
@@ -418,8 +234,8 @@ def _refused(flow):
     return (flow["syn"][0] or flow["syn"][1]) and not (flow["seen"][0] or flow["seen"][1])
 
 
-@njit(cache=True, nogil=True)
-def track(
+@njit(nogil=True)
+def _track(
     rows,
     begin,
     data,
@@ -558,9 +374,9 @@ def track(
         start = np.int64(row["offset"]) - base + np.int64(row["payload"])
         if not tcp:
             wire = np.int64(row["payload_wire"])
-            wanted = _looks_like_mms_datagram(data, start, n, wire) or _is_msb_datagram(data, start, n, wire)
-            rtp = _is_rtp(data, start, n)
-            if wanted or _looks_like_asf_rtp(data, start, n) or (rtp and _beside_wanted(flows, slots, flow)):
+            wanted = looks_like_mms_datagram(data, start, n, wire) or is_msb_datagram(data, start, n, wire)
+            rtp = is_rtp(data, start, n)
+            if wanted or looks_like_asf_rtp(data, start, n) or (rtp and _beside_wanted(flows, slots, flow)):
                 flow["state"] = WANTED
                 action[i] = DELIVER
             else:
@@ -580,49 +396,49 @@ def track(
                 action[i] = DELIVER
             continue
         first = flow["syn"][d] and row["seq"] == np.uint32(flow["isn"][d] + np.uint32(1))
-        if first and state == UNDECIDED and _is_other(data, start, n):
+        if first and state == UNDECIDED and is_other(data, start, n):
             flow["state"] = UNWANTED
             continue
         restart = False
-        if _begins(data, start, n, starts, start_bounds):
+        if begins(data, start, n, starts, start_bounds):
             if state == UNDECIDED:
                 flow["state"] = HTTP
-            elif (_lower(data[start]) != 104) and flow["scanned"][d] > 0:  # not "h(ttp/1.": a request
+            elif (lower(data[start]) != 104) and flow["scanned"][d] > 0:  # not "h(ttp/1.": a request
                 restart = True
             flow["budget"][d] = HEAD_BUDGET
             state = HTTP
-        if _is_smb(data, start, n):
+        if is_smb(data, start, n):
             if state == UNDECIDED:
                 flow["state"] = HTTP
             elif flow["scanned"][d] > 0:
-                restart = _opens_file(data, start, n)
+                restart = opens_file(data, start, n)
             flow["budget"][d] = HEAD_BUDGET
             state = HTTP
         if state == HTTP and flow["budget"][d] <= 0:
             continue
         searched = min(n, np.int64(HEAD_BUDGET) if state == HTTP else n)
-        found = _contains(data, start, searched, searched, text, bounds, firsts)
+        found = contains(data, start, searched, searched, text, bounds, firsts)
         carried = np.int64(flow["carried"][d])
         carry = flow["carry"][d]
         if carried:
             # Search what the boundary to the previous segment cuts.
             joined = carried + min(n, np.int64(CARRY))
-            _copy(carry, 0, carried, work, 0)
-            _copy(data, start, joined - carried, work, carried)
+            copy(carry, 0, carried, work, 0)
+            copy(data, start, joined - carried, work, carried)
             if (
                 state == UNDECIDED
                 and flow["scanned"][d] < CARRY
-                and _begins(work, 0, joined, starts, start_bounds)
+                and begins(work, 0, joined, starts, start_bounds)
             ):
                 flow["state"] = HTTP
-            found = found or _contains(work, 0, joined, carried, text, bounds, firsts)
+            found = found or contains(work, 0, joined, carried, text, bounds, firsts)
         if n >= CARRY:
             kept = np.int64(CARRY)
-            _copy(data, start + n - kept, kept, carry, 0)
+            copy(data, start + n - kept, kept, carry, 0)
         else:
             kept = min(np.int64(CARRY), carried + n)
-            _copy(work, carried + n - kept, kept - n, carry, 0)
-            _copy(data, start, n, carry, kept - n)
+            copy(work, carried + n - kept, kept - n, carry, 0)
+            copy(data, start, n, carry, kept - n)
         flow["carried"][d] = kept
         flow["scanned"][d] += n
         flow["budget"][d] -= n
@@ -644,3 +460,18 @@ def track(
                 flow["state"] = WANTED
                 action[i] = DELIVER
     return len(rows), count, next_uid
+
+
+def _entry(sources: int) -> Callable[..., tuple[int, int, int]]:
+    """Build the entry; `sources` becomes part of its cache key by being closed over."""
+
+    @njit(cache=True, nogil=True)
+    def track(*packets_and_table: Any) -> Any:  # noqa: ANN401
+        _ = sources
+        return _track(*packets_and_table)
+
+    return track
+
+
+track = _entry(fingerprint((first_bytes, keeping)))
+"""`_track`, to be called from Python."""

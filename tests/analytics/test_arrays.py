@@ -37,7 +37,14 @@ def test_numpy_with_a_mask():
     built = array_of(values, pa.uint32(), null)
     assert built.equals(pa.array(values, mask=null))
     assert numbers_of(pa.array(values)[3:5]).tolist() == [3, 4]
-    assert repeated("x", 3).to_pylist() == ["x"] * 3
+
+
+@given(st.text(max_size=5), st.lists(st.booleans(), max_size=20))
+def test_the_same_text_again_and_again(text, null):
+    built = repeated(text, len(null), np.array(null, dtype=np.bool_))
+    built.validate(full=True)
+    assert built.equals(pa.array([None if n else text for n in null], pa.string()))
+    assert repeated(text, len(null)).equals(pa.array([text] * len(null), pa.string()))
 
 
 def test_an_analysis_does_not_load_pandas(tmp_path):

@@ -11,7 +11,7 @@ from peers import asf_objects as builders
 from peers.asf_file import FILE_PROPERTIES, AsfFile, select_streams, strip_padding
 from peers.media import demux, make_asf
 
-from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, write_playable
+from mmsforensics.asf import PlayableFacts, needs_playable, parse_header, playable, survey, write_playable
 from mmsforensics.asf import markers as asf_markers
 from mmsforensics.asf.edits import EDIT, Edit
 
@@ -123,11 +123,11 @@ def test_a_live_stream_joined_midway(film, tmp_path):
 def test_a_medium_too_large_to_be_kept_is_read_twice(kept, film, monkeypatch):
     """Of whichever beginning both passes are made in one reading, the result is the same."""
     sent = [strip_padding(one, "zero-field") for one in film.packets]
-    monkeypatch.setattr(playable, "BLOCK", 3 * film.packet_size)
+    monkeypatch.setattr(survey, "BLOCK", 3 * film.packet_size)
     for header in (film.header, as_live(film.header)):
         expected, as_expected = made(header, sent, film.packet_size)
         with monkeypatch.context() as patch:
-            patch.setattr(playable, "KEPT", kept)
+            patch.setattr(survey, "KEPT", kept)
             result, written = made(header, sent, film.packet_size)
         assert written == as_expected
         assert result == expected

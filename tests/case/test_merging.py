@@ -494,16 +494,17 @@ def test_the_same_input_gives_the_same_case(tmp_path):
 
 
 def test_memory_windows_and_chunks_change_nothing(tmp_path, monkeypatch):
-    from mmsforensics.case import merging
+    from mmsforensics.case import copies, merging, union
 
     parts = viewers(read_pcap(SAMPLES / MMS[3]), 3)
     losses = disjoint_losses(parts[0], 1, 3)
     kept = [without(p, gone) for p, gone in zip(parts, losses, strict=True)]
     usual = analyzed(tmp_path, *kept, name="usual")
-    monkeypatch.setattr(merging, "BUCKET_BITS", 4)
-    monkeypatch.setattr(merging, "WINDOW_ROWS", 30)
+    monkeypatch.setattr(union, "BUCKET_BITS", 4)
+    monkeypatch.setattr(union, "WINDOW_ROWS", 30)
+    monkeypatch.setattr(union, "BYTES_AT_ONCE", 10_000)
     monkeypatch.setattr(merging, "BYTES_AT_ONCE", 10_000)
-    monkeypatch.setattr(merging, "SAMPLES", 40)
+    monkeypatch.setattr(copies, "SAMPLES", 40)
     small = analyzed(tmp_path, *kept, name="small")
     assert rows(small, "merges") == rows(usual, "merges")
     assert rows(small, "media") == rows(usual, "media")

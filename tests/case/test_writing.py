@@ -1,14 +1,16 @@
 """Files that grow piece by piece, written on a thread."""
 
 import hashlib
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmsforensics.case import writing
-from mmsforensics.case.media_files import Spool
+from mmsforensics.case.spool import Spool
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 
 
@@ -58,6 +60,68 @@ def test_a_full_disk_is_told_with_the_file(monkeypatch):
         with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
             file.hexdigest()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("media-writer")]
+
+
+def grown(tmp_path, files, rounds=6, size=3000):
+    """Files that grow in turn, and what was written to each."""
+    rng = np.random.default_rng(11)
+    with Writers() as writers:
+        given = {HashedFile(tmp_path / str(n), writers): b"" for n in range(files)}
+        for _ in range(rounds):
+            for file in given:
+                part = rng.bytes(size)
+                given[file] += part
+                file.write(part)
+        for n, (file, expected) in enumerate(given.items()):
+            assert file.hexdigest() == hashlib.sha256(expected).hexdigest()
+            assert (tmp_path / str(n)).read_bytes() == expected
+
+
+def test_more_files_than_may_be_open_grow_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "FILES_OPEN", 2)
+    grown(tmp_path, 9)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files are open")
+def test_no_file_stays_open(tmp_path):
+    def opened():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    grown(tmp_path, 9)
+    assert opened() == before
+
+
+def test_pages_given_back_to_the_system_are_on_disk(tmp_path, monkeypatch):
+    given_back = []
+    give_back = writing.give_back
+    monkeypatch.setattr(writing, "give_back", lambda fd: (given_back.append(fd), give_back(fd)))
+    grown(tmp_path, 3)
+    assert not given_back  # a small case stays in the cache
+    for file in tmp_path.iterdir():
+        file.unlink()
+    monkeypatch.setattr(writing, "CACHED", 10_000)
+    monkeypatch.setattr(writing, "CACHED_OF_FILE", 5000)
+    grown(tmp_path, 3)
+    assert given_back
+
+
+def test_files_grow_from_several_threads(tmp_path, monkeypatch):
+    """As they do when media are finished: each file has one thread, and all share the lanes."""
+    monkeypatch.setattr(writing, "BYTES_WAITING", 10_000)
+    with Writers() as writers, ThreadPoolExecutor(3) as pool:
+        files = [HashedFile(tmp_path / str(n), writers) for n in range(6)]
+
+        def fill(n):
+            for part in range(40):
+                files[n].write(bytes([n, part]) * 700)
+            files[n].settle()
+            return (tmp_path / str(n)).stat().st_size
+
+        assert list(pool.map(fill, range(6))) == [40 * 1400] * 6
+        for n, file in enumerate(files):
+            expected = b"".join(bytes([n, part]) * 700 for part in range(40))
+            assert file.hexdigest() == hashlib.sha256(expected).hexdigest()
 
 
 def test_spools_keep_the_order_of_each_file_whenever_they_are_written(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import pytest
 from peers import asf_objects
 
 from mmsforensics.protocols.messages import DATA_PACKET, At, DataPackets
-from mmsforensics.sessions import media
-from mmsforensics.sessions.media import HeaderParts
+from mmsforensics.sessions import header_parts
+from mmsforensics.sessions.header_parts import HeaderParts
 from mmsforensics.sessions.medium import origins
 from mmsforensics.streams import PIECE
 
@@ -79,7 +79,7 @@ def test_a_header_in_many_fragments_is_put_together_once(backwards):
 
 def test_no_more_fragments_of_a_header_are_kept_than_a_header_has(monkeypatch):
     """Fragments without a byte may be as many as there are LocationIds."""
-    monkeypatch.setattr(media, "MAX_FRAGMENTS", 5)
+    monkeypatch.setattr(header_parts, "MAX_FRAGMENTS", 5)
     _, payloads = header_in(100)
     parts, block = HeaderParts(), fragments([payloads[0], *[b""] * 9])
     assert [parts.add(p, block, expected=True) for p in block.packets] == [True] * 5 + [False] * 5

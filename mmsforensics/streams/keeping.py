@@ -1,0 +1,52 @@
+"""Packets copied out of a batch, with the bytes of their frames.
+
+Rules of this file:
+
+* the action that `tracking` gave a packet says whether it is copied; of its frame the bytes up to the last of
+  the payload are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def copy(source, begin, n, target, to):
+    """Copy bytes; unsigned indices spare the test for negative ones."""
+    b, t = np.uint64(begin), np.uint64(to)
+    for k in range(np.uint64(max(n, 0))):
+        target[t + k] = source[b + k]
+
+
+@njit(cache=True, nogil=True)
+def count_kept(rows, action, wanted):
+    """Packets with the action `wanted`, and the bytes of their frames, headers included."""
+    count, size = 0, np.int64(0)
+    for i in range(len(rows)):
+        if action[i] == wanted:
+            count += 1
+            size += np.int64(rows[i]["payload"]) + rows[i]["payload_len"]
+    return count, size
+
+
+@njit(cache=True, nogil=True)
+def keep(
+    rows, uids, direction, action, wanted, data, base, kept, kept_uids, kept_direction, kept_data, at, start
+):
+    """Copy the packets with the action `wanted`, in the order in which they are, with headers and payloads.
+
+    Their bytes are laid into `kept_data` from position `at` on.
+    """
+    n, at = 0, np.int64(at)
+    for i in range(len(rows)):
+        if action[i] != wanted:
+            continue
+        kept[n] = rows[i]
+        head = np.int64(rows[i]["payload"])
+        kept_uids[n], kept_direction[n], start[n] = uids[i], direction[i], at + head
+        length = head + rows[i]["payload_len"]
+        copy(data, np.int64(rows[i]["offset"]) - base, length, kept_data, at)
+        at += length
+        n += 1
