@@ -10,6 +10,9 @@ Rules of this file:
 * where none is lent, and every media object begins with a frame of MPEG audio of one format, a header is made
   of what these frames say (`synthesised`); media of other codecs stay without one, and say so;
 * a medium to which a station file gave a header when it had long begun is lent that one, if its packets fit;
+* of the lenders with one header those are compared whose packets have most of the borrower's numbers, and no
+  more than a few: what hundreds of viewers left is not compared pair by pair. A header of which no lender
+  could be compared is one more that may fit;
 * sessions come in any order, so this is done when all are known, and the lent bytes keep the lender's frames.
 """
 
@@ -41,6 +44,12 @@ LEAST_OBJECTS = 4
 
 NEVER = 1 << 32
 """Behind all presentation times."""
+
+LENDERS_COMPARED = 8
+"""Lenders with the same header that a borrower is compared with."""
+
+COMPARISONS = 256
+"""Lenders that a borrower is compared with in all: a server may have hundreds of contents."""
 
 TELLING = 32
 """Bytes that a packet must have for its being the same to prove anything."""
@@ -90,11 +99,32 @@ class Loan:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lenders:
+    """Media with the same header, from the same server."""
+
+    media: list[MediumFile]
+    ranges: dict[str, NDArray[np.int64]]
+    """Least and largest LocationId and send time of each one's packets, shape (media, 2)."""
+
+    def likely(self, borrower: MediumFile, count: int) -> list[MediumFile]:
+        """Those that may have packets with the borrower's numbers, or of many those that may have most."""
+        rows = borrower.packet_rows()
+        if not len(rows):
+            return []
+        key = _key(rows)
+        least, largest = _range(rows, key)
+        common = np.minimum(self.ranges[key][:, 1], largest) - np.maximum(self.ranges[key][:, 0], least)
+        order = np.argsort(-common, kind="stable")
+        return [self.media[i] for i in np.sort(order[common[order] >= 0][:count])]
+
+
 class Lending:
     """Keeps the media of a case until headers can be lent."""
 
     def __init__(self) -> None:
         self._media: list[MediumFile] = []
+        self._of_servers: dict[bytes, list[Lenders]] | None = None
         self._places: dict[str, tuple[bytes, str]] = {}
 
     def keep(self, medium: MediumFile) -> None:
@@ -121,22 +151,27 @@ class Lending:
         for medium in self._media:
             medium.remove_spools()
         self._media.clear()
+        self._of_servers = None
 
     def _loan(self, borrower: MediumFile) -> Loan | None:
         header, source = borrower.late_header
-        if header and _fits(parse_header(header), borrower):
+        if header and Fitting(borrower).fits(parse_header(header)):
             note = "it came when more packets waited for it than are held"
             return Loan(StationHeader(source, header), "station file", note)
         consistent: list[MediumFile] = []
         proven: list[tuple[int, MediumFile]] = []
-        for lenders in self._lenders(borrower):
-            if not _fits(parse_header(lenders[0].header_bytes), borrower):
+        fitting, left = Fitting(borrower), COMPARISONS
+        for group in self._lenders(borrower):
+            lenders = group.media
+            if not fitting.fits(parse_header(lenders[0].header_bytes)):
                 continue
-            compared = [_compared(borrower, lender) for lender in lenders]
-            best = max(range(len(lenders)), key=lambda i: (compared[i][1] == 0, compared[i][0]))
-            agree, differ = compared[best]
-            if agree and not differ:
-                proven.append((agree, lenders[best]))
+            chosen = group.likely(borrower, min(LENDERS_COMPARED, left))
+            left -= len(chosen)
+            compared = [_compared(borrower, lender) for lender in chosen]
+            best = max(range(len(chosen)), key=lambda i: (compared[i][1] == 0, compared[i][0]), default=None)
+            agree, differ = (0, 0) if best is None else compared[best]
+            if best is not None and agree and not differ:
+                proven.append((agree, chosen[best]))
             elif not any(d for _, d in compared) and self._likely(borrower, lenders):
                 consistent.append(lenders[0])
         if proven:
@@ -146,14 +181,23 @@ class Lending:
             return Loan(consistent[0], "consistent", "not proven: all fits it, and no other header seen does")
         return _synthesised(borrower)
 
-    def _lenders(self, borrower: MediumFile) -> Iterator[list[MediumFile]]:
+    def _lenders(self, borrower: MediumFile) -> list[Lenders]:
         """Media with a header from the same server, those with the same header together."""
+        if self._of_servers is None:
+            self._of_servers = self._grouped()
         server, _ = self._places[borrower.session_id]
-        by_header: dict[bytes, list[MediumFile]] = {}
+        return self._of_servers.get(server, [])
+
+    def _grouped(self) -> dict[bytes, list[Lenders]]:
+        by_server: dict[bytes, dict[bytes, list[MediumFile]]] = {}
         for medium in self._media:
-            if medium.header_bytes and self._places[medium.session_id][0] == server:
-                by_header.setdefault(medium.header_bytes, []).append(medium)
-        yield from by_header.values()
+            if medium.header_bytes:
+                server, _ = self._places[medium.session_id]
+                by_server.setdefault(server, {}).setdefault(medium.header_bytes, []).append(medium)
+        return {
+            server: [Lenders(media, _ranges(media)) for media in by_header.values()]
+            for server, by_header in by_server.items()
+        }
 
     def _likely(self, borrower: MediumFile, lenders: list[MediumFile]) -> bool:
         """Whether a packet fills the size declared, and the borrower's URL, if known, is that of a lender."""
@@ -215,35 +259,71 @@ def padded(
         yield part, out
 
 
-def _fits(header: Header, borrower: MediumFile) -> bool:
-    """Whether the packets of a medium can be those that a header describes."""
-    size = header.packet_size
-    rows = borrower.packet_rows()
-    if not size or not len(rows) or int(rows["size"].max()) > size:
-        return False
-    if not header.broadcast:
-        last = int(rows["location"].max())
-        if last == UNKNOWN_LOCATION:
-            last = len(rows) - 1
-        if header.packet_count and last >= header.packet_count:
+def _key(rows: NDArray[np.void]) -> str:
+    """What says which packets may be the same: LocationIds; without them send times, which prove nothing."""
+    return "location" if not len(rows) or rows["location"][0] != UNKNOWN_LOCATION else "send_time_ms"
+
+
+def _range(rows: NDArray[np.void], key: str) -> tuple[int, int]:
+    """Least and largest number of packets; none have an empty range."""
+    return (int(rows[key].min()), int(rows[key].max())) if len(rows) else (NEVER, -1)
+
+
+def _ranges(media: list[MediumFile]) -> dict[str, NDArray[np.int64]]:
+    found: dict[str, list[tuple[int, int]]] = {"location": [], "send_time_ms": []}
+    for medium in media:
+        rows = medium.packet_rows()
+        for key, ranges in found.items():
+            ranges.append(_range(rows, key))
+    return {key: np.array(ranges, dtype=np.int64) for key, ranges in found.items()}
+
+
+class Fitting:
+    """Tells whether packets of a medium can be those that a header describes.
+
+    They are parsed once for each packet size, not for each header.
+    """
+
+    def __init__(self, borrower: MediumFile) -> None:
+        self._borrower = borrower
+        self._rows = borrower.packet_rows()
+        self._parsed: dict[int, NDArray[np.int64] | None] = {}
+
+    def fits(self, header: Header) -> bool:
+        """Whether packets fit a header."""
+        size, rows = header.packet_size, self._rows
+        if not size or not len(rows) or int(rows["size"].max()) > size:
             return False
-        longest = max(header.send_duration, header.play_duration) // 10_000 + header.preroll_ms + SLACK_MS
-        if int(rows["send_time_ms"].max()) > longest:
-            return False
-    declared = np.array([stream.number for stream in header.streams], dtype=np.int64)
-    for _, data in padded(borrower, size, PACKETS_AT_ONCE):
-        heads, payloads = walk_payloads(data, size)
-        if not heads["ok"].all() or not np.isin(payloads["stream"].astype(np.int64), declared).all():
-            return False
-    return True
+        if not header.broadcast:
+            last = int(rows["location"].max())
+            if last == UNKNOWN_LOCATION:
+                last = len(rows) - 1
+            if header.packet_count and last >= header.packet_count:
+                return False
+            longest = max(header.send_duration, header.play_duration) // 10_000 + header.preroll_ms + SLACK_MS
+            if int(rows["send_time_ms"].max()) > longest:
+                return False
+        if size not in self._parsed:
+            self._parsed[size] = self._streams(size)
+        streams = self._parsed[size]
+        declared = np.array([stream.number for stream in header.streams], dtype=np.int64)
+        return streams is not None and bool(np.isin(streams, declared).all())
+
+    def _streams(self, size: int) -> NDArray[np.int64] | None:
+        """Streams of the payloads of packets padded to a size; none where one does not parse."""
+        found = [np.empty(0, dtype=np.int64)]
+        for _, data in padded(self._borrower, size, PACKETS_AT_ONCE):
+            heads, payloads = walk_payloads(data, size)
+            if not heads["ok"].all():
+                return None
+            found.append(np.unique(payloads["stream"].astype(np.int64)))
+        return np.unique(np.concatenate(found))
 
 
 def _compared(borrower: MediumFile, lender: MediumFile) -> tuple[int, int]:
     """How many packets with the same LocationId are the same in both media, and how many contradict."""
     ours, theirs = borrower.packet_rows(), lender.packet_rows()
-    # Without a LocationId the send time says which packets may be the same, but none that must.
-    numbered = not len(ours) or ours["location"][0] != UNKNOWN_LOCATION
-    key = "location" if numbered else "send_time_ms"
+    key = _key(ours)
     _, i, j = np.intersect1d(ours[key], theirs[key], return_indices=True)
     if not len(i):
         return 0, 0
@@ -258,7 +338,7 @@ def _compared(borrower: MediumFile, lender: MediumFile) -> tuple[int, int]:
     )
     # A thinned packet has fewer bytes and the same send time: it says nothing [MS-MMSP 3.2.5.11.1].
     says = (ours["size"] == theirs["size"]) | (ours["send_time_ms"] != theirs["send_time_ms"])
-    says &= numbered
+    says &= key == "location"
     telling = same & (np.minimum(ours["size"], theirs["size"]) >= TELLING)
     return int(np.count_nonzero(telling)), int(np.count_nonzero(says & ~same))
 

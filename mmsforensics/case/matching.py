@@ -161,13 +161,14 @@ def match(case: Case, files: Iterable[str | os.PathLike[str]]) -> list[FileMatch
     rows = case.table("media").to_pylist()
     urls = {row["session_id"]: row["url"] for row in case.table("sessions").to_pylist()}
     wanted = [row for row in rows if row["kind"] in MATCHED_KINDS and row["packets"]]
+    twins: dict[str, set[str]] = {}  # hashes of the files of one medium
+    for row in rows:
+        twins.setdefault(_stem(row), set()).add(row["sha256"])
     marked = _marked(case, wanted, paths)
     for row in wanted:
-        stem = row["media_id"].rpartition("-")[0]
-        twins = {r["sha256"] for r in rows if r["media_id"].rpartition("-")[0] == stem}
         medium = _Medium(case, row)
         for number, path in enumerate(paths):
-            same = hashes[number] in twins
+            same = hashes[number] in twins[_stem(row)]
             url = urls.get(row["session_id"], "")
             agreed = medium.held_against(mapped(path), url, marked[number], same=same)
             if same or agreed.agreed >= LEAST_AGREED:
@@ -175,6 +176,11 @@ def match(case: Case, files: Iterable[str | os.PathLike[str]]) -> list[FileMatch
     return [
         _file_match(path, sha256, media) for path, sha256, media in zip(paths, hashes, found, strict=True)
     ]
+
+
+def _stem(row: dict[str, object]) -> str:
+    """What the identifiers of a medium's files have in common."""
+    return str(row["media_id"]).rpartition("-")[0]
 
 
 def _files_of(path: Path) -> Iterator[Path]:

@@ -32,7 +32,7 @@ class Spool:
 
     def rows(self) -> NDArray[np.void]:
         """All rows, mapped from disk where they are many."""
-        if self._spools.size(self._path) <= SPOOL_READ and not self._path.exists():
+        if self._spools.size(self._path) <= SPOOL_READ and not self._spools.flushed(self._path):
             return np.frombuffer(self._spools.read(self._path), dtype=self._dtype)
         self._spools.flush(self._path)
         return np.memmap(self._path, dtype=self._dtype, mode="r")

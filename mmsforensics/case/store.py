@@ -33,6 +33,9 @@ ROW_GROUP = 1 << 16
 SINGLE_ROWS = 1 << 10
 """Rows given one by one that wait to be made into columns together."""
 
+SMALL_TABLES = 64
+"""Batches of rows that wait before they are made one: each costs some 15 kB, and a medium has a few rows."""
+
 FLUSHES = 2
 """Flushes that may wait for the thread: some megabytes each."""
 
@@ -109,6 +112,7 @@ class TableStore:
         self._show_secrets = show_secrets
         self._schemas = {name: arrow_schema(table) for name, table in TABLES.items()}
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+        self._small = dict.fromkeys(TABLES, 0)  # how many of these were not made one with others yet
         self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-writer")
         self._flushes: deque[Future[None]] = deque()
@@ -137,9 +141,17 @@ class TableStore:
             for field in schema
         ]
         self._pending[name].append(pa.Table.from_arrays(arrays, schema=schema))
+        self._small[name] += 1
         self._waiting[name] += size
         if self._waiting[name] >= ROW_GROUP:
             self._flush(name)
+        elif self._small[name] >= SMALL_TABLES:
+            self._join_small(name)
+
+    def _join_small(self, name: str) -> None:
+        pending, small = self._pending[name], self._small[name]
+        pending[-small:] = [pa.concat_tables(pending[-small:]).combine_chunks()]
+        self._small[name] = 0
 
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
         """Add one row; a column left out is null."""
@@ -177,7 +189,8 @@ class TableStore:
 
     def _flush(self, name: str, *, final: bool = False) -> None:
         """Hand what is pending to the thread; what failed there before is raised here."""
-        tables, self._pending[name], self._waiting[name] = self._pending[name], [], 0
+        tables, self._pending[name] = self._pending[name], []
+        self._small[name] = self._waiting[name] = 0
         while len(self._flushes) >= FLUSHES:
             self._flushes.popleft().result()
         self._flushes.append(self._thread.submit(self._write, name, tables, final))

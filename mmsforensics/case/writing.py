@@ -58,7 +58,7 @@ def append(path: Path, data: memoryview) -> None:
     """Add bytes to the end of a file, which is created with them if need be."""
     descriptor = _opened(path)
     try:
-        _write(descriptor, data)
+        _write(path, descriptor, data)
     finally:
         os.close(descriptor)
 
@@ -67,10 +67,14 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
-def _write(descriptor: int, data: memoryview) -> None:
-    done = os.write(descriptor, data)
-    while done < len(data):
-        done += os.write(descriptor, data[done:])
+def _write(path: Path, descriptor: int, data: memoryview) -> None:
+    done = 0
+    try:
+        while done < len(data):
+            done += os.write(descriptor, data[done:])
+    except OSError as error:
+        error.filename = str(path)  # the system does not say it of a descriptor
+        raise
 
 
 def give_back(descriptor: int) -> None:
@@ -125,6 +129,7 @@ class Spools:
         self._common: BinaryIO | None = None
         self._end = 0
         self._laid: dict[Path, list[tuple[int, int]]] = {}  # where in it bytes of a file lie, and how many
+        self._flushed: set[Path] = set()  # files that are there
 
     def __enter__(self) -> Self:
         """Return it; what it holds is forgotten with the block."""
@@ -165,6 +170,11 @@ class Spools:
             laid = sum(size for _, size in self._laid.get(path, ()))
             return laid + sum(len(part) for part in self._waiting.get(path, ()))
 
+    def flushed(self, path: Path) -> bool:
+        """Whether there is a file: to ask the system costs as much as to read some bytes."""
+        with self._lock:
+            return path in self._flushed
+
     def read(self, path: Path) -> bytes:
         """The bytes of a file that do not lie in it yet."""
         with self._lock:
@@ -181,6 +191,8 @@ class Spools:
     def flush(self, path: Path) -> None:
         """See to it that all bytes of a file lie in it."""
         with self._lock:
+            if self.size(path):
+                self._flushed.add(path)
             for data in self._read_laid(path):
                 append(path, memoryview(data))
             rest = b"".join(self._waiting.get(path, ()))
@@ -196,7 +208,10 @@ class Spools:
         """Forget a file's bytes, and delete it."""
         with self._lock:
             self._forget(path)
-        path.unlink(missing_ok=True)
+            flushed = path in self._flushed
+            self._flushed.discard(path)
+        if flushed:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -337,7 +352,7 @@ class HashedFile:
     def _append(self, view: memoryview) -> None:
         """Write and hash; on the lane's thread."""
         descriptor = self._writers.files(self._lane).descriptor(self._path)
-        _write(descriptor, view)
+        _write(self._path, descriptor, view)
         self._sha256.update(view)
         self._cached += len(view)
         if self._cached >= CACHED_OF_FILE and self._writers.much:

@@ -18,8 +18,11 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Literal
+
+import numpy as np
 
 from mmsforensics.protocols import wmsp_framing
 from mmsforensics.protocols.http_side import Side
@@ -43,6 +46,9 @@ from mmsforensics.streams import Conflict, Gap, Run
 
 MAX_HEAD = 65536
 """Bytes of a start line and headers: eight times what common servers allow."""
+
+USUAL_HEAD = 4096
+"""Bytes in which the end of a head is looked for first: a connection may hold 100,000 of them."""
 
 MAX_CHUNK_LINE = 1024
 """Bytes of a chunk-size line with its extensions [RFC 9112 7.1]."""
@@ -86,7 +92,7 @@ class HttpDecoder:
         side = self._sides[direction]
         side.buffer.append(run.offset, run.data, run.pieces)
         side.frame, side.ts = int(run.pieces["frame"][-1]), int(run.pieces["ts"][-1])
-        yield from self._decode(side)
+        yield from _joined(self._decode(side))
         side.buffer.settle()
 
     def conflict(self, direction: Direction, item: Conflict) -> Iterator[Message]:
@@ -170,7 +176,9 @@ class HttpDecoder:
                 return
 
     def _head(self, side: Side) -> Iterator[Message]:
-        raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
+        raw = side.buffer.data[:USUAL_HEAD].tobytes()
+        if _HEAD_END.search(raw.lstrip(b"\r\n")) is None:
+            raw = side.buffer.data[: MAX_HEAD + 4].tobytes()
         blank = len(raw) - len(raw.lstrip(b"\r\n"))
         if blank:
             side.consume(blank)
@@ -447,6 +455,32 @@ class HttpDecoder:
             ended=complete,
         )
         side.wmsp, side.sniffed, side.body_open = None, "", False
+
+
+def _joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """Parts of a body that end in the same frame as one: chunks may be of one byte each."""
+    parts: list[Body] = []
+    for message in messages:
+        if isinstance(message, Body):
+            last = parts[-1] if parts else None
+            if last and (last.number, last.at.frame) != (message.number, message.at.frame):
+                yield _one(parts)
+                parts = []
+            parts.append(message)
+            continue
+        if parts:
+            yield _one(parts)
+            parts = []
+        yield message
+    if parts:
+        yield _one(parts)
+
+
+def _one(parts: list[Body]) -> Body:
+    if len(parts) == 1:
+        return parts[0]
+    data = np.concatenate([part.data for part in parts])
+    return replace(parts[0], data=data, pieces=np.concatenate([part.pieces for part in parts]))
 
 
 def _may_start(raw: bytes) -> bool:

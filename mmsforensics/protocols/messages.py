@@ -400,9 +400,7 @@ class StreamBuffer:
             return
         self.offset += n
         self.data = self.data[n:]
-        if len(self.pieces):
-            ends = self.pieces["offset"] + self.pieces["length"]
-            self.pieces = self.pieces[int(np.searchsorted(ends, self.offset, side="right")) :]
+        self.pieces = self.pieces[_first_reaching(self.pieces, self.offset) :]
 
     def settle(self) -> None:
         """Copy what is left, so that the run it was cut from can be let go."""
@@ -416,10 +414,18 @@ class StreamBuffer:
         return dropped
 
 
+def _first_reaching(pieces: NDArray[np.void], offset: int) -> int:
+    """Index of the first piece with bytes at an offset or behind it.
+
+    By bisection: a run may be of 100,000 pieces, and hold as many messages.
+    """
+    i = int(np.searchsorted(pieces["offset"], offset, side="right"))
+    return i - 1 if i and pieces["offset"][i - 1] + int(pieces["length"][i - 1]) > offset else i
+
+
 def slice_pieces(pieces: NDArray[np.void], offset: int, length: int) -> NDArray[np.void]:
     """The pieces of ``[offset, offset + length)``, cut at its ends; a copy."""
-    ends = pieces["offset"] + pieces["length"]
-    first = int(np.searchsorted(ends, offset, side="right"))
+    first = _first_reaching(pieces, offset)
     last = int(np.searchsorted(pieces["offset"], offset + length, side="left"))
     part = pieces[first:last].copy()
     if not len(part):

@@ -13,14 +13,38 @@ from mmsforensics.streams import PIECE
 MAX_HEADER = 16 << 20
 """Bytes of a header that are put together; larger ones are hostile."""
 
+OBJECT_FRAME = 24
+"""Bytes of an object's GUID and size [ASF 2.2]."""
+
+MAX_FRAGMENTS = 1 << 16
+"""Fragments of a header that are kept, as many as a header of the largest size in packets of 256 bytes has:
+each costs far more memory than it has bytes, which may be none."""
+
 
 class HeaderParts:
     """Puts the fragments of an ASF file header together, in whatever order they arrive."""
 
-    __slots__ = ("_fragments", "_incarnation", "_last", "data", "done", "origins", "pieces", "source")
+    __slots__ = (
+        "_following",
+        "_fragments",
+        "_head",
+        "_held",
+        "_incarnation",
+        "_last",
+        "_size",
+        "data",
+        "done",
+        "origins",
+        "pieces",
+        "source",
+    )
 
     def __init__(self) -> None:
         self._fragments: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
+        self._held = 0  # bytes of all of them
+        self._following = 0  # fragments that follow each other from the first one on
+        self._size = 0  # bytes of these
+        self._head = b""  # the first of these bytes: the GUID and size of the Header Object
         self._incarnation = -1
         self._last = -1  # LocationId of the last fragment, once it is known
         self.data = b""
@@ -65,32 +89,42 @@ class HeaderParts:
             return False
         if location in self._fragments:
             return True  # sent again
-        if sum(len(f[0]) for f in self._fragments.values()) + len(payload) > MAX_HEADER:
+        if self._held + len(payload) > MAX_HEADER or len(self._fragments) >= MAX_FRAGMENTS:
             return False
+        self._held += len(payload)
         self._incarnation = int(packet["incarnation"])
         self._fragments[location] = (payload.copy(), payload_pieces(packet, block))
         if int(packet["flags"]) & 0x08:
             self._last = location
-        self._assemble()
+        self._follow()
+        # A streamed header ends with the first 50 bytes of the Data Object [MS-MMSP 2.2.2].
+        whole = len(self._head) == OBJECT_FRAME and self._size >= self._declared + DATA_OBJECT_HEAD
+        if self._following and (whole or self._following == self._last + 1):
+            self._assemble()
         return True
 
+    @property
+    def _declared(self) -> int:
+        """Size of the Header Object, as it says [ASF 3.1]."""
+        return int.from_bytes(self._head[16:OBJECT_FRAME], "little")
+
+    def _follow(self) -> None:
+        """Count the fragments that follow those known to follow each other."""
+        while (fragment := self._fragments.get(self._following)) is not None:
+            data, _ = fragment
+            self._head += data[: OBJECT_FRAME - len(self._head)].tobytes()
+            self._size += len(data)
+            self._following += 1
+
     def _assemble(self) -> None:
-        # A streamed header ends with the first 50 bytes of the Data Object [MS-MMSP 2.2.2].
-        parts: list[tuple[NDArray[np.uint8], NDArray[np.void]]] = []
-        size = 0
-        while (fragment := self._fragments.get(len(parts))) is not None:
-            where = fragment[1].copy()
-            where["offset"] += size
-            parts.append((fragment[0], where))
-            size += len(fragment[0])
-        if not parts:
-            return
-        data = b"".join(p[0].tobytes() for p in parts)
-        whole = len(data) >= 24 and len(data) >= int.from_bytes(data[16:24], "little") + DATA_OBJECT_HEAD
-        if whole or len(parts) == self._last + 1:
-            self.data = data
-            self.pieces = np.concatenate([p[1] for p in parts])
-            self.done = True
+        """Put the fragments together that follow each other: the header is whole."""
+        parts = [self._fragments[i] for i in range(self._following)]
+        self.data = b"".join(data.tobytes() for data, _ in parts)
+        self.pieces = np.concatenate([pieces for _, pieces in parts])
+        sizes = np.array([len(data) for data, _ in parts], dtype=np.int64)
+        begins = np.cumsum(sizes) - sizes
+        self.pieces["offset"] += np.repeat(begins, [len(pieces) for _, pieces in parts])
+        self.done = True
 
 
 def payload_of(packet: np.void, block: DataPackets) -> NDArray[np.uint8]:

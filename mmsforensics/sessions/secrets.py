@@ -54,6 +54,8 @@ def masked_details(event: str, details: Mapping[str, object]) -> dict[str, objec
 
 
 def _masked(name: str, value: object) -> object:
+    if value is None or isinstance(value, int):  # most are
+        return value
     if isinstance(value, str):
         return _credentials(value) if name.lower().endswith("authorization") else masked_text(value)
     if isinstance(value, Mapping):

@@ -171,6 +171,8 @@ def told(value: object) -> object:
 
 def plain(value: object) -> object:
     """A field's value as JSON can hold it: bytes in hex, numbers beyond JSON as text."""
+    if value is None or isinstance(value, str | int):  # nearly all are
+        return value
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and (not math.isfinite(value) or abs(value) > 1e300):

@@ -19,6 +19,7 @@ from peers.mmst_server import transcript
 from peers.recorder import frames_of
 
 import mmsforensics
+from mmsforensics.case import borrowing
 
 SERVER = ("192.0.2.10", 1755)
 LATER = 1_700_000_100_000_000_000
@@ -231,3 +232,38 @@ def test_of_mpeg_audio_a_header_is_made(tmp_path, program, kind, rate):
     )
     assert done.stderr == ""
     assert [c.message for c in mmsforensics.verify(case, deep=True) if not c.ok] == []
+
+
+def test_a_borrower_is_compared_with_a_few_of_many_lenders(film, tmp_path, monkeypatch):
+    """With those that have most of its packets; and parsed once, whatever the number of headers."""
+    other = make_asf(tmp_path / "other.wmv", title="Other")
+    viewings = [viewing(film, port=40001 + i, start=i * 10**9)[0] for i in range(4)]
+    early = [frames[: len(frames) // 2] for frames in viewings[:3]]
+    two, segment = viewing(other, port=40006, start=5 * 10**9, name="other.wmv")
+    cut = middle_of(viewing(film, port=40007, start=10**10)[0])
+    everyone = [*early, viewings[3], described_only(two, segment), cut]
+    before = analyzed(tmp_path, *everyone)
+    compared, parsed = [], []
+
+    def counted(calls, function):
+        return lambda *args: (calls.append(args), function(*args))[1]
+
+    monkeypatch.setattr(borrowing, "LENDERS_COMPARED", 1)
+    monkeypatch.setattr(borrowing, "_compared", counted(compared, borrowing._compared))
+    monkeypatch.setattr(borrowing, "walk_payloads", counted(parsed, borrowing.walk_payloads))
+    again = tmp_path / "again"
+    again.mkdir()
+    (playable,) = borrowed(analyzed(again, *everyone))
+    assert playable["header_proof"] == "proven"
+    assert [lender.session_id for _, lender in compared] == [playable["header_from"].rsplit("-", 2)[0]]
+    assert len(parsed) == 1
+    assert rows(before, "sessions")[3]["session_id"] == compared[0][1].session_id
+
+
+def test_a_header_whose_lenders_were_not_compared_may_fit_too(film, tmp_path, monkeypatch):
+    monkeypatch.setattr(borrowing, "COMPARISONS", 0)
+    whole, _ = viewing(film)
+    other = make_asf(tmp_path / "other.wmv", title="Other")
+    two, _ = viewing(other, port=40002, start=10**9, name="other.wmv")
+    cut = middle_of(viewing(film, port=40003, start=10**10)[0])
+    assert borrowed(analyzed(tmp_path, whole, two, cut)) == []

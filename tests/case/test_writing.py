@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmsforensics.case import writing
+from mmsforensics.case.spool import Spool
 from mmsforensics.case.writing import HashedFile, Spools, Writers
 
 
@@ -47,6 +49,17 @@ def test_a_failure_to_write_is_raised(tmp_path):
         file.write(b"lost")
         with pytest.raises(FileNotFoundError):
             file.hexdigest()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_with_the_file(monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    with Writers() as writers:
+        file = HashedFile(Path("/dev/full"), writers)
+        file.write(b"lost")
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            file.hexdigest()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("media-writer")]
 
 
 def grown(tmp_path, files, rounds=6, size=3000):
@@ -136,3 +149,25 @@ def test_a_spool_that_is_removed_leaves_nothing(tmp_path):
     spools.remove(path)
     spools.flush(path)
     assert not path.exists()
+    spools.append(path, b"written")
+    spools.flush(path)
+    assert spools.flushed(path)
+    spools.remove(path)
+    assert not (spools.flushed(path) or path.exists())
+
+
+def test_the_system_is_not_asked_for_spools_that_are_no_files(tmp_path, monkeypatch):
+    """To ask costs as much as to read some bytes, and a medium has seven of them."""
+
+    def asked(*_args, **_more):
+        raise AssertionError
+
+    spools, path = Spools(), tmp_path / "spool"
+    spool = Spool(path, np.dtype("u1"), spools)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", asked)
+        patch.setattr(Path, "unlink", asked)
+        spool.append(np.arange(3, dtype="u1"))
+        assert spool.rows().tolist() == [0, 1, 2]
+        spool.remove()
+        assert spool.rows().tolist() == []

@@ -220,3 +220,17 @@ def test_mutations(name, changes, cut):
     for at, value in changes:
         raw[at] = value
     told(runs(bytes(raw), [cut]), runs(bytes(raw), [cut]))
+
+
+def test_chunks_that_end_in_the_same_frame_are_one_part():
+    """Chunks of a byte each would cost a message each, hundreds of times their bytes."""
+    stream = response(chunked(BODY, 1), b"Transfer-Encoding: chunked")
+    found = told([run(GET)], runs(stream, cuts=[1000, 2000]))
+    parts = of(Body, found)
+    assert (body_of(found), [p.at.frame for p in parts]) == (BODY, [1, 2, 3])
+    (end,) = of(BodyEnd, found)
+    assert (end.length, end.complete) == (len(BODY), True)
+    for part in parts:
+        begins = [int(p["frame_offset"]) - 54 + 1000 * (int(p["frame"]) - 1) for p in part.pieces]
+        assert bytes(stream[b] for b in begins) == bytes(part.data)
+        assert part.pieces["offset"].tolist() == list(range(part.offset, part.offset + len(part.data)))
