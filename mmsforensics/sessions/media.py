@@ -44,11 +44,13 @@ class Medium:
         "_datagrams",
         "_file_size",
         "_first_location",
+        "_first_uncounted",
         "_hole_frame",
         "_holes",
         "_incarnation",
         "_inexact",
         "_lost_end",
+        "_next_sequence",
         "_open_hole",
         "_recorder",
         "_restored",
@@ -87,6 +89,7 @@ class Medium:
         packet_size: int = 0,
         *,
         first_sequence: int = -1,
+        next_sequence: int = -1,
     ) -> None:
         self._recorder = recorder
         self._session = session
@@ -107,6 +110,8 @@ class Medium:
         self._file_size = 0
         self._writer: MediumWriter | None = None
         self._counting = np.array([-1, -1, 0, 0, 0], dtype=np.int64)
+        self._next_sequence = next_sequence
+        self._first_uncounted = False  # whether packets lost before the first one are counted by nothing
         self.order = DatagramOrder(first_sequence)
         self._incarnation = -1
         self._counted = LossMap()  # what is missing by the sequence numbers
@@ -171,8 +176,18 @@ class Medium:
         self._open_hole = self._datagrams = True
 
     def _begins_with_loss(self) -> None:
-        if self._counting[0] == -1:
-            self._counting[0], self._counting[1] = -2, -1  # the first packet's sequence tells how many
+        """Let the first packet's sequence tell how many are lost before it.
+
+        It counts all packets of a session: behind another medium on from its last one [MS-MMSP 2.2.2].
+        """
+        if self._counting[0] != -1:
+            return
+        self._counting[:2] = -2, -1
+        if self._next_sequence >= 0:
+            self._counting[0] = (self._next_sequence - 1) % 256
+            self._counting[4] |= BEGUN
+        else:
+            self._first_uncounted = True  # unless the first packet says that it is not
 
     def new_play(self) -> None:
         """Take note that another play goes on with the medium: sequence and numbers begin anew.
@@ -189,6 +204,7 @@ class Medium:
         self._lost_end |= self._open_hole
         self._open_hole = False
         self._counting[:2] = -1, -1
+        self._next_sequence = -1
 
     def cut(self, packet: CutPacket) -> None:
         """Take what was seen of a hurt packet; the holes count it."""
@@ -334,6 +350,10 @@ class Medium:
         flags = np.ascontiguousarray(packets["flags"])
         location = np.ascontiguousarray(packets["location"])
         before = self._counting.copy()
+        if before[0] == -2 and self._first_uncounted:
+            # The sequence of a session begins with 0, as LocationIds of content played from its start do.
+            self._first_uncounted = flags[0] not in (0, location[0])
+            self._inexact |= self._first_uncounted
         missing, gaps = count_missing(flags, location, self._counting, NO_RUNS)
         if not missing:
             return
@@ -448,6 +468,12 @@ class Medium:
         declared = self.header.packet_count
         return not self.header.broadcast and int(self._counting[1]) + 1 + self.hurt_since == declared
 
+    @property
+    def next_sequence(self) -> int:
+        """Sequence number of the packet behind the last one, modulo 256; -1 if nothing tells it."""
+        known = self._by_sequence and not (self._open_hole or self.hurt_since or self._datagrams)
+        return (int(self._counting[0]) + 1) % 256 if known else -1
+
     def _last_runs(self, unseen: int) -> Iterator[NDArray[np.void]]:
         """What is missing behind the last packet: by the holes there, and by what the header declares."""
         last = int(self._counting[1])
@@ -468,7 +494,7 @@ class Medium:
         elif not self._by_sequence:
             text = REASONS["packets not counted"] if self.numbered else NOT_COUNTED
             yield Reason("packets not counted", text)
-        elif not missing:
+        elif not missing and not self._first_uncounted:
             text = f"the sequence numbers of {self.packets} packets follow each other"
             yield Reason("all sequence numbers seen", text, self.packets)
         if not (self._holes or self._datagrams or self.carrier_counts):
@@ -501,6 +527,8 @@ class Medium:
             if self._inexact or self._start_unknown:
                 yield Reason("more may be missing", REASONS["more may be missing"])
         elif self._first_location:
+            if self._first_uncounted:
+                yield Reason("more may be missing", REASONS["more may be missing"])
             yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)
         if unseen:
             declared = self.header.packet_count

@@ -124,6 +124,7 @@ class Story:
         """Packets that came once they had been asked for again."""
         self._sparse = False  # whether the play at hand leaves packets out by its nature
         self._next_sequence = -1  # of the datagrams behind the media that are finished
+        self._next_reliable = -1  # and of packets that come over TCP
 
     def saw(self, at: At) -> None:
         """Widen the session's time to a message."""
@@ -392,6 +393,7 @@ class Story:
             self.content_name or self.url,
             self.packet_size_hint,
             first_sequence=self._next_sequence,
+            next_sequence=self._next_reliable,
         )
         medium.numbered = self.transport != "push"
         if self._sparse:
@@ -422,6 +424,7 @@ class Story:
             return
         medium.close(ended=ended, endings=(ending,))
         self._next_sequence = medium.order.next_sequence
+        self._next_reliable = medium.next_sequence
         self.packets_resent += medium.order.resends.copies
         if medium.packets:
             self._played.add(medium.header_bytes)

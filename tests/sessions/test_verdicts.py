@@ -215,6 +215,43 @@ def test_a_playlist_goes_on_after_a_word_and_without_one(film, song, analyzed, t
     assert frames == [e["frame"] for e in ends]
 
 
+def without_the_first_media_of_the_second(header, frames):
+    """Frames of a playlist but for some behind its second header."""
+    first = [n for n, (frame, _) in enumerate(frames) if header in frame][1]
+    lost = [n for n in range(first + 1, len(frames)) if len(frames[n][0]) > 1400][1:6]
+    return [frame for n, frame in enumerate(frames) if n not in lost]
+
+
+def test_what_is_lost_before_the_first_packet_of_a_playlists_next_entry_is_counted(film, analyzed, tmp_path):
+    """LocationIds begin anew there, sequence numbers go on behind those of the entry before."""
+    exchange, _ = transcript({"list": [film, film]})
+    kept = without_the_first_media_of_the_second(Path(film).read_bytes()[:60], frames_of(exchange))
+    case = analyzed(write_pcap(tmp_path / "a.pcap", kept))
+    whole, entry = rows(case, "media", kind="faithful")
+    packets = rows(case, "media_packets", media_id=entry["media_id"])
+    lost = whole["packets"] - len(packets)
+    assert packets[0]["packet_number"] == lost > 0
+    assert (entry["verdict"], entry["packets_missing"]) == (f"complete but for {lost} packets", lost)
+    runs = rows(case, "loss", media_id=entry["media_id"])
+    assert {(r["first_packet"], r["last_packet"], r["packets"]) for r in runs} == {(0, lost - 1, lost)}
+
+
+def test_what_is_lost_between_two_holes_of_a_playlist_is_not_said_to_be_counted(film, analyzed, tmp_path):
+    """Of the packets lost behind an entry and before the next one's first, none says whose they were."""
+    exchange, _ = transcript({"list": [film, film]})
+    header = Path(film).read_bytes()[:60]
+    kept = without_the_first_media_of_the_second(header, frames_of(exchange))
+    second = [n for n, (frame, _) in enumerate(kept) if header in frame][1]
+    end = max(n for n in range(second) if len(kept[n][0]) > 1400)
+    case = analyzed(write_pcap(tmp_path / "a.pcap", kept[: end - 4] + kept[end + 1 :]))
+    entry = rows(case, "media", kind="faithful")[-1]
+    assert rows(case, "media_packets", media_id=entry["media_id"])[0]["packet_number"] > 0
+    assert entry["verdict"] == "partial"
+    said = {r["reason"] for r in rows(case, "verdicts", media_id=entry["media_id"])}
+    assert "more may be missing" in said
+    assert "all sequence numbers seen" not in said
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_loss_around_a_seek_is_counted_whole_and_numbered_where_it_can_be(film, analyzed, tmp_path, seed):
     exchange, segments = transcript({"film.wmv": film}, seek=(12, 3))
