@@ -520,15 +520,13 @@ class Medium:
         if self.unsound:
             text = f"{self.unsound} packets do not parse as ASF data packets"
             yield Reason("packets unsound", text, self.unsound)
+        unnumbered = self._first_location == UNKNOWN_LOCATION and not self.header.broadcast
+        if self._first_uncounted or (unnumbered and (self._inexact or self._start_unknown)):
+            yield Reason("more may be missing", REASONS["more may be missing"])
         if self.header.broadcast:
             text = f"a live stream, joined at packet {self._first_location}"
             yield Reason("joined a live stream", text, self._first_location)
-        elif self._first_location == UNKNOWN_LOCATION:
-            if self._inexact or self._start_unknown:
-                yield Reason("more may be missing", REASONS["more may be missing"])
-        elif self._first_location:
-            if self._first_uncounted:
-                yield Reason("more may be missing", REASONS["more may be missing"])
+        elif self._first_location and not unnumbered:
             yield Reason("starts inside", f"begins with packet {self._first_location}", self._first_location)
         if unseen:
             declared = self.header.packet_count
