@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.case.media_files import MediumFile
 from mmsforensics.streams import FlowSummary
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 UDP: Final = 17
 

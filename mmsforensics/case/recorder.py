@@ -27,7 +27,7 @@ from mmsforensics.sessions import Event, MediumKind, MediumWriter, SessionSummar
 from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.secrets import MASK, masked_details, masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 
 class CaseRecorder:

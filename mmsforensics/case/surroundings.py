@@ -23,7 +23,7 @@ from mmsforensics.protocols.redirectors import Entry, read_redirector
 from mmsforensics.sessions import SessionSummary
 from mmsforensics.sessions.redirections import Redirection, params_of, script_kind, told_to_go
 from mmsforensics.streams import FlowSummary
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 TCP: Final = 6
 

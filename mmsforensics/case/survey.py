@@ -28,7 +28,7 @@ from mmsforensics.sessions import (
 from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.secrets import masked_text
 from mmsforensics.streams import Conflict, Flow, FlowSummary
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from mmsforensics.case.media_place import MediaPlace
 from mmsforensics.case.spool import Spool
 from mmsforensics.packets import known_time
 from mmsforensics.streams import ANOMALY, Conflict, Flow, FlowSummary, Kind, SideSummary
+from mmsforensics.streams.flow import Endpoint
 from mmsforensics.streams.flow_watch import DETAILS, SEVERITY
-from mmsforensics.streams.flows import Endpoint
 
 MAX_EXPORTED: Final = 10_000
 """Conflicts whose bytes are written to files; of more, the hashes stand in the table."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.packets import Fragments, PacketBatch, Stitched, unfold
 from mmsforensics.sessions import Recorder, SessionRoom, Station
-from mmsforensics.streams import FlowPackets, FlowTable, Policy
+from mmsforensics.streams import FlowPackets, FlowTable, InOrder, Policy
 
 TCP = 6
 
@@ -75,6 +75,8 @@ class World:
         packets = self._flows.feed(batch)
         self._room.feed(self._noted(packets) if fragments.joined else packets)
         self._flows.give_up(self._room.given_up())
+        for connection in self._room.predicted():
+            self._flows.predict(connection)
         if fragments.joined:
             # A flow of TCP may turn out to be wanted later, when this batch is gone.
             tcp = batch.rows["frame"][batch.rows["proto"] == TCP]
@@ -83,7 +85,7 @@ class World:
         self._count("undecided_dropped", self._flows.let_go)
         self._count("packets_incomplete", np.array(fragments.incomplete, dtype=np.int64))
 
-    def _noted(self, packets: Iterator[FlowPackets]) -> Iterator[FlowPackets]:
+    def _noted(self, packets: Iterator[FlowPackets | InOrder]) -> Iterator[FlowPackets | InOrder]:
         """The packets to decode; when they are through, those put together of wanted flows are noted."""
         yield from packets
         self._stitched.keep(self._fragments.joined, self._flows.wanted.tolist())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.protocols.messages import RTP_PACKET
 from mmsforensics.streams import PIECE
-from mmsforensics.streams.flows import gather
+from mmsforensics.streams.keeping import gather
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from mmsforensics.protocols.raw import HEADER_FIELDS, find_asf_header
 from mmsforensics.sessions.fetching import EVERYTHING, FetchedFile, Validators
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 PROOF: Final = 8
 """Packets behind a header that must parse before the file is believed."""

@@ -33,7 +33,7 @@ from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 COUNTING = ("legacy", "streaming")
 """Kinds of logs that count what was received."""

@@ -28,8 +28,8 @@ from mmsforensics.protocols.msbd import said_by_client
 from mmsforensics.protocols.raw import holds_file
 from mmsforensics.protocols.rtsp import says_client
 from mmsforensics.protocols.smb import says_smb, smb_request
-from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Run, TcpReassembler
-from mmsforensics.streams.flows import Endpoint, FlowPackets
+from mmsforensics.streams import Conflict, Flow, FlowWatch, Gap, Policy, Predicted, Run, TcpReassembler
+from mmsforensics.streams.flow import Endpoint, FlowPackets
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
@@ -90,22 +90,27 @@ class Connection:
         return all(self._ended)
 
     @property
-    def steady(self) -> tuple[TcpReassembler, TcpReassembler, MmsStreamDecoder] | None:
-        """Client's and server's stream and the server's decoder, if nothing waits and no side has ended."""
+    def server_decoder(self) -> MmsStreamDecoder | None:
+        """What decodes the server's side, if that is MMS and nothing waits to be decoded."""
         decoder = self._decoder
-        if not isinstance(decoder, ApartDecoder) or self._reset or any(self._closed) or any(self._ended):
+        if not isinstance(decoder, ApartDecoder) or any(self._held):
             return None
-        mms = decoder.server
-        client, server = self._streams[self._client], self._streams[1 - self._client]
-        quiet = client.expected is not None and server.expected is not None and not any(self._held)
-        if not isinstance(mms, MmsStreamDecoder) or mms.begun is None or not quiet:
-            return None
-        return client, server, mms
+        return decoder.server if isinstance(decoder.server, MmsStreamDecoder) else None
 
     @property
-    def server_side(self) -> int:
-        """Direction in which the server sends."""
-        return 1 - self._client
+    def predicted(self) -> Predicted | None:
+        """What is expected next, if nothing waits and no side has ended."""
+        client, server = self._streams[self._client], self._streams[1 - self._client]
+        if self._reset or any(self._closed) or any(self._ended) or any(self._held):
+            return None
+        if client.expected is None or server.expected is None:
+            return None
+        return Predicted(self._watch, client, server, 1 - self._client)
+
+    def in_order(self, run: Run) -> list[Message]:
+        """Take bytes of the server that were put in order elsewhere."""
+        self._held[1 - self._client].append(run)
+        return list(self._advance(final=False))
 
     def feed(self, packets: FlowPackets) -> list[Message]:
         """Take packets of this connection, in order of capture."""

@@ -45,7 +45,7 @@ from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.secrets import HOST_USER_INFO
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.wording import hresult_name
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 KEPT = 1024
 """Rows of a connection that wait for its end, to be counted; of one that shows no session by then, more are

@@ -16,7 +16,7 @@ from mmsforensics.protocols.messages import At
 
 if TYPE_CHECKING:
     from mmsforensics.sessions.story import Story
-    from mmsforensics.streams.flows import Endpoint
+    from mmsforensics.streams.flow import Endpoint
 
 DOCUMENT_LIMIT = 1 << 18
 """Bytes kept of one body. A redirector of Windows Media has some hundred, a log of a session some thousand, a

@@ -13,7 +13,7 @@ from mmsforensics.sessions.download import MiddleOfDownload
 from mmsforensics.sessions.fetching import Fetch
 from mmsforensics.sessions.mms_session import ip_text, url_host
 from mmsforensics.sessions.wmsp_telling import MetadataParts, push_id
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 if TYPE_CHECKING:
     from mmsforensics.sessions.story import Story

@@ -58,7 +58,7 @@ from mmsforensics.sessions.wmsp_telling import (
     sends_elsewhere,
     where,
 )
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 KEPT_EXCHANGES = 64
 """Requests remembered while their responses are outstanding."""

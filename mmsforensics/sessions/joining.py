@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from mmsforensics.protocols.wmsp_directives import PUSH_REQUEST_TYPES
 from mmsforensics.sessions import automaton
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 if TYPE_CHECKING:
     from mmsforensics.sessions.exchange import Exchange

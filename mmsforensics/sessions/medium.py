@@ -18,7 +18,7 @@ from mmsforensics.asf import NEW, Salvaged, walk_packets
 from mmsforensics.protocols import CutPacket
 from mmsforensics.protocols.messages import DATA_PACKET
 from mmsforensics.sessions.msb_order import RestoredPacket
-from mmsforensics.streams.flows import gather
+from mmsforensics.streams.keeping import gather
 
 MEDIA_PACKET = np.dtype(
     [

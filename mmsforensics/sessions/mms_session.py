@@ -37,7 +37,7 @@ from mmsforensics.sessions.media import Medium
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.trick_play import KEY_FRAMES, attributes, selection, start_told
 from mmsforensics.sessions.wording import hresult_name
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 MMS_PORT = 1755
 PACKET_PAIR_LOCATIONS = (0xF0F0F000, 0xF0F0F001)

@@ -16,7 +16,7 @@ from mmsforensics.sessions.msb_order import RestoredPacket
 from mmsforensics.sessions.redirections import Redirection
 from mmsforensics.sessions.verdict import PARTIAL, Reason
 from mmsforensics.streams import Conflict, Flow, FlowSummary
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 MediumKind = Literal["faithful", "packets", "header", "merged"]
 """What of a medium was captured: header and packets, packets alone, or the header alone; or that several

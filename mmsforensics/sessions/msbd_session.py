@@ -30,7 +30,7 @@ from mmsforensics.sessions.mms_session import ip_text
 from mmsforensics.sessions.msb_player import MsbPlayer
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.wording import hresult_name
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 MSBD_PORT = 7007
 """Port that MSBD servers often listen on [2.1]."""

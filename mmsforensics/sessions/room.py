@@ -28,6 +28,7 @@ from mmsforensics.protocols import (
 from mmsforensics.protocols.datagrams import DATAGRAM_DECODERS, DatagramDecoder, recognise_datagrams
 from mmsforensics.protocols.messages import Direction
 from mmsforensics.protocols.middle import LARGEST_STEP, LINKS
+from mmsforensics.sessions import steady
 from mmsforensics.sessions.carving import CarvedFiles, CarvedStream
 from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.documents import Document
@@ -43,11 +44,11 @@ from mmsforensics.sessions.redirections import redirection_of
 from mmsforensics.sessions.rtsp_room import RtspRoom, in_order
 from mmsforensics.sessions.rtsp_session import RtspSession
 from mmsforensics.sessions.stations import Station, Stations, is_multicast
-from mmsforensics.sessions.steady import Steady
 from mmsforensics.sessions.story import Story
 from mmsforensics.sessions.witness import Witness
-from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, Policy
-from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets, copy_payloads
+from mmsforensics.streams import PIECE, Datagrams, FlowSummary, FlowWatch, InOrder, Policy, Predicted
+from mmsforensics.streams.flow import Endpoint, Flow, FlowPackets
+from mmsforensics.streams.keeping import copy_payloads
 
 UDP = 17
 
@@ -97,7 +98,7 @@ class SessionRoom:
         self._of_client: dict[bytes, list[MmsSession]] = {}  # by client's address
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
-        self._steady = Steady()
+        self._heard_of: set[int] = set()  # connections of which packets came in the last batch
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._fetches = Fetches()
@@ -109,11 +110,14 @@ class SessionRoom:
         self._udp_protocols: dict[int, Protocol] = {}
         self._stations = Stations(recorder, self._new_story, self._carries_multicast, stations)
 
-    def feed(self, batch: Iterable[FlowPackets]) -> None:
+    def feed(self, batch: Iterable[FlowPackets | InOrder]) -> None:
         """Take the wanted packets of one batch."""
         heard: list[Heard] = []
-        waiting: set[int] = set()  # connections whose messages are still to be told
+        waiting = self._heard_of = set()  # connections whose messages are still to be told
         for packets in batch:
+            if isinstance(packets, InOrder):
+                self._in_order(packets, heard, waiting)
+                continue
             uid = packets.flow.uid
             watch = self._watches.get(uid)
             if watch is None:
@@ -123,10 +127,6 @@ class SessionRoom:
                 self._datagrams(packets, heard)
             elif uid not in self._done:
                 connection = self._connections.get(uid)
-                session = self._mms.get(uid) if uid not in waiting else None
-                if connection and session and self._steady.take(connection, session, watch, packets):
-                    self._report(watch)
-                    continue
                 if connection is None:
                     connection = self._connections[uid] = Connection(packets.flow, watch, self._policy)
                 _add(heard, uid, connection.feed(packets))
@@ -138,6 +138,30 @@ class SessionRoom:
                 watch.see(packets, watch.checks(packets))
             self._report(watch)
         self._dispatch(heard)
+
+    def _in_order(self, packets: InOrder, heard: list[Heard], waiting: set[int]) -> None:
+        """Take bytes of a connection that came on the fast path."""
+        uid = packets.uid
+        self._report(self._watches[uid])
+        if not len(packets.run.data):
+            return
+        connection = self._connections[uid]
+        session = self._mms.get(uid) if uid not in waiting else None
+        if session is None or not steady.take(connection, session, packets):
+            _add(heard, uid, connection.in_order(packets.run.copy()))
+            waiting.add(uid)
+
+    def predicted(self) -> list[Predicted]:
+        """Connections of the last batch that carry media: of what comes next is known all but the bytes."""
+        found = []
+        for uid in sorted(self._heard_of):
+            connection, session = self._connections.get(uid), self._mms.get(uid)
+            if connection is None or session is None or session.medium_sent is None:
+                continue
+            predicted = connection.predicted
+            if predicted is not None and session.medium_sent.steady:
+                found.append(predicted)
+        return found
 
     def given_up(self) -> list[int]:
         """Flows that turned out to be nothing known since the last call."""

@@ -23,7 +23,7 @@ from mmsforensics.protocols.rtp import asf_beginnings
 from mmsforensics.sessions.rtp_media import RtpMedia
 from mmsforensics.sessions.rtsp_session import ReadDocument, RtspSession
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint, Flow
+from mmsforensics.streams.flow import Endpoint, Flow
 
 UDP = 17
 

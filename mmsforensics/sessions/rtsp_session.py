@@ -64,7 +64,7 @@ from mmsforensics.sessions.story import Story
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsforensics.streams.flows import Endpoint
+    from mmsforensics.streams.flow import Endpoint
 
 UNKNOWN_LIMIT = 64
 """Messages of a connection heard before it is another dialect's; players show themselves in the first."""

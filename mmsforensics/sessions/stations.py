@@ -35,7 +35,7 @@ from mmsforensics.sessions.msb_order import LARGEST_LOSS, WINDOW
 from mmsforensics.sessions.msb_player import MsbPlayer, stream_id_of
 from mmsforensics.sessions.msbd_session import MsbdSession
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint, Flow
+from mmsforensics.streams.flow import Endpoint, Flow
 
 UDP = 17
 

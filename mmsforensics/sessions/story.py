@@ -31,7 +31,7 @@ from mmsforensics.sessions.redirections import script_kind, told_to_go
 from mmsforensics.sessions.verdict import REASONS, Reason
 from mmsforensics.sessions.wmsp_telling import Selection
 from mmsforensics.sessions.wording import plain, summarise
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 UDP = 17
 

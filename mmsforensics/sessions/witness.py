@@ -15,7 +15,7 @@ from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.http_session import HttpSessions
 from mmsforensics.sessions.model import Recorder
 from mmsforensics.sessions.story import Story
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 
 class Spoken(Interface):

@@ -4,8 +4,10 @@ The room knows transport protocols (TCP, UDP) and nothing of what they carry, bu
 signatures of :mod:`mmsforensics.streams.signatures` by which a flow is kept or let go.
 """
 
+from mmsforensics.streams.fast_path import InOrder, Predicted
+from mmsforensics.streams.flow import Flow, FlowPackets
 from mmsforensics.streams.flow_watch import FlowSummary, FlowWatch, SideSummary
-from mmsforensics.streams.flows import Flow, FlowPackets, FlowTable
+from mmsforensics.streams.flows import FlowTable
 from mmsforensics.streams.overlap import Policy
 from mmsforensics.streams.reassembly import TcpReassembler
 from mmsforensics.streams.runs import PIECE, Conflict, Datagrams, Gap, Run, locate, spans
@@ -22,8 +24,10 @@ __all__ = [
     "FlowTable",
     "FlowWatch",
     "Gap",
+    "InOrder",
     "Kind",
     "Policy",
+    "Predicted",
     "Run",
     "SideSummary",
     "TcpReassembler",

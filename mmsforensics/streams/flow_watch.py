@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.streams.flows import Endpoint, Flow, FlowPackets
+from mmsforensics.streams.flow import Endpoint, Flow, FlowPackets
 from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run
 from mmsforensics.streams.watch import ANOMALY, ROWS_A_PACKET, SIDE, Check, Kind, checksums, observe
 
@@ -215,19 +215,27 @@ class FlowWatch:
             known[leap] = -1
         return None
 
-    @property
-    def sides(self) -> NDArray[np.void]:
-        """What is known of both directions, dtype SIDE, for a pass that observes packets itself."""
-        return self._sides
+    def move(self, sides: NDArray[np.void]) -> None:
+        """Keep what is known of both directions in memory of a pass that observes packets itself.
 
-    def observed(self, told: NDArray[np.void], side: int, pieces: NDArray[np.void]) -> None:
-        """Take note of packets observed elsewhere: what was odd, and pieces of a side not acknowledged."""
-        if len(told):
-            self._told.append(told.copy())
+        `sides` has dtype SIDE and shape (2,).
+        """
+        sides[:] = self._sides
+        self._sides = sides
+
+    def observed(self, told: Sequence[NDArray[np.void]], side: int, pieces: NDArray[np.void]) -> None:
+        """Take note of packets observed elsewhere: what was odd, and pieces of a side that came in order.
+
+        Both are copied where they are kept.
+        """
+        self._told.extend(told)
         for each in (0, 1):
             self._settle(each)
-        if len(pieces):
-            self._unacked[side].append(pieces.copy())
+        acked = self._acked(side)
+        if acked is not None and len(pieces):
+            left = pieces[int(_ends(pieces).searchsorted(acked, side="right")) :]
+            if len(left):
+                self._unacked[side].append(left.copy())
 
     def items(self, side: int, items: Sequence[Run | Gap | Conflict]) -> list[Run | Gap | Conflict]:
         """Take note of what the reassembly of a side gave; its gaps come back with what was acknowledged."""

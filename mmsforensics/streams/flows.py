@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mmsforensics.packets import PACKET, PacketBatch
 from mmsforensics.streams import keeping, tracking
+from mmsforensics.streams.fast_path import FastPath, InOrder, Predicted
+from mmsforensics.streams.flow import Endpoint, Flow, FlowPackets
 from mmsforensics.streams.gathering import Gathering
+from mmsforensics.streams.keeping import copy_payloads
 from mmsforensics.streams.signatures import HTTP_STARTS, SIGNATURES, by_first_bytes, packed
 
 FIRST_CAPACITY = 1 << 14
@@ -27,48 +29,6 @@ POOL_STEP = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One end of a flow."""
-
-    address: bytes
-    """4 or 16 bytes, network order."""
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """A TCP connection or a pair of UDP endpoints."""
-
-    uid: int
-    """Number of the flow in the capture, in order of first packets, from 0."""
-    proto: int
-    """6 TCP, 17 UDP."""
-    a: Endpoint
-    b: Endpoint
-    """The two ends, in order of (address, port); direction 0 is from `a` to `b`."""
-    first_frame: int
-    first_ts: int = 0
-    """Time stamp of that frame, ns."""
-    reused: int = 0
-    """Connections between the same endpoints before this one."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPackets:
-    """Packets of one wanted flow, in order of capture."""
-
-    flow: Flow
-    rows: NDArray[np.void]
-    """Dtype `PACKET`."""
-    direction: NDArray[np.uint8]
-    """0 from endpoint a, 1 from endpoint b; shape as `rows`."""
-    data: NDArray[np.uint8]
-    """Where the frames lie, from the first byte of each to the last of its payload."""
-    start: NDArray[np.int64]
-    """Position of each payload in `data`; shape as `rows`."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Kept:
     rows: NDArray[np.void]
     uids: NDArray[np.int64]
@@ -80,39 +40,6 @@ class _Kept:
     def size(self) -> int:
         """Bytes of memory."""
         return len(self.data) + self.rows.nbytes + 17 * len(self.rows)
-
-
-@njit(cache=True, nogil=True)
-def gather(data, start, length, out):
-    """Copy ``data[start[i]:start[i] + length[i]]`` one behind the other into `out`.
-
-    Indices are unsigned, which spares the test for negative ones in the inner loop: three times as fast as
-    slices.
-    """
-    at = np.uint64(0)
-    for i in range(len(start)):
-        begin, n = np.uint64(start[i]), np.uint64(length[i])
-        for k in range(n):
-            out[at + k] = data[begin + k]
-        at += n
-    return at
-
-
-def copy_payloads(
-    data: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Copy payloads into a buffer of their own.
-
-    Returns
-    -------
-    buffer : ndarray of uint8
-    starts : ndarray of int64
-        Position of each payload in `buffer`.
-    """
-    ends = np.cumsum(length)
-    buffer = np.empty(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    gather(data, start, length, buffer)
-    return buffer, ends - length
 
 
 class FlowTable:
@@ -141,6 +68,7 @@ class FlowTable:
         self._pool_size = 0
         self._pool_looked_at = 0
         self._gathering = Gathering(gather)
+        self._fast_path = FastPath()
         self._beginnings: dict[int, list[FlowPackets]] = {}
         self.begun = _no_frames()
         """Frames with which flows began in the last batch."""
@@ -149,10 +77,11 @@ class FlowTable:
         self.wanted = _no_frames()
         """Frames of wanted flows in the last batch, bar those kept from earlier ones."""
 
-    def feed(self, batch: PacketBatch) -> Iterator[FlowPackets]:
+    def feed(self, batch: PacketBatch) -> Iterator[FlowPackets | InOrder]:
         """Track one batch and yield packets to decode, flow by flow in order of their first packet.
 
-        They are good until more is asked for.
+        Before any packets, and whenever it is enough, all that came on the fast path is yielded. Each is good
+        until more is asked for.
         """
         rows = batch.rows
         uids = np.empty(len(rows), dtype=np.int64)
@@ -160,8 +89,9 @@ class FlowTable:
         action = np.empty(len(rows), dtype=np.uint8)
         self._track(batch, uids, direction, action)
         self._keep(batch, uids, direction, action)
+        self.wanted = rows["frame"][action == tracking.DELIVER].astype(np.int64)
+        yield from self._fast_path.take(batch, uids, direction, action)
         delivered = action == tracking.DELIVER
-        self.wanted = rows["frame"][delivered].astype(np.int64)
         count, size = keeping.count_kept(rows, action, tracking.DELIVER)
         if count:
             if not self._gathering.holds(count, size):
@@ -171,11 +101,20 @@ class FlowTable:
                     self._known[uid] = self._describe(uid)
                     self._beginnings[uid] = list(self._from_pool(uid))
             self._gathering.add(batch, uids, direction, action, count, size)
-        if self._gathering.ready:
+        if self._gathering.ready(len(self._fast_path)):
             yield from self._gathered()
         self._purge(int(rows["frame"][0]) if len(rows) else 0)
 
-    def finish(self) -> Iterator[FlowPackets]:
+    def predict(self, predicted: Predicted) -> None:
+        """Let a connection go the fast path, from the next batch on.
+
+        All that was yielded of it must have been put in order. It goes on the long way if some of its packets
+        are still to be yielded.
+        """
+        if not self._gathering.has(predicted.watch.flow.uid):
+            self._fast_path.open(predicted)
+
+    def finish(self) -> Iterator[FlowPackets | InOrder]:
         """Yield the packets to decode that are left; no more come.
 
         So are those kept of flows whose beginning was not captured and that are still undecided, and of those
@@ -196,7 +135,8 @@ class FlowTable:
             self._known[uid] = self._describe(uid)
             yield from self._from_pool(uid)
 
-    def _gathered(self) -> Iterator[FlowPackets]:
+    def _gathered(self) -> Iterator[FlowPackets | InOrder]:
+        yield from self._fast_path.flush()
         for mine in self._gathering.hand_on():
             yield from self._beginnings.pop(mine.uid, ())
             yield FlowPackets(self._known[mine.uid], mine.rows, mine.direction, mine.data, mine.start)
@@ -351,6 +291,3 @@ def _address(hi: int, lo: int, version: int) -> bytes:
     if version == 4:
         return lo.to_bytes(4, "big")
     return hi.to_bytes(8, "big") + lo.to_bytes(8, "big")
-
-
-__all__ = ["PACKET", "Endpoint", "Flow", "FlowPackets", "FlowTable", "copy_payloads", "gather"]

@@ -58,11 +58,21 @@ class Gathering:
         self._flows: set[int] = set()
         self._count = 0
         self._size = 0
+        self._last = (0, 0)  # packets added last, and bytes
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is enough to be handed on."""
-        return self._count > 0 and self._size >= min(self._limit, SHARE * len(self._flows))
+    def ready(self, others: int = 0) -> bool:
+        """Whether there is enough to be handed on, or no room for as much again as was added last.
+
+        `others` is the number of flows of which something is handed on, too.
+        """
+        if not self._count:
+            return False
+        enough = min(self._limit, SHARE * (len(self._flows) + others))
+        return self._size >= enough or not self.holds(*self._last)
+
+    def has(self, uid: int) -> bool:
+        """Whether packets of a flow wait."""
+        return uid in self._flows
 
     def holds(self, count: int, size: int) -> bool:
         """Whether so many more packets with so many bytes fit; where there are none yet, any do."""
@@ -101,6 +111,7 @@ class Gathering:
         self._flows.update(np.unique(self._uids[rows]).tolist())
         self._count += count
         self._size += size
+        self._last = (count, size)
 
     def _make_room(self, count: int, size: int) -> None:
         if len(self._data) < size:

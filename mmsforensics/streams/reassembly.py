@@ -15,14 +15,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.streams.flows import copy_payloads, gather
+from mmsforensics.streams.keeping import copy_payloads, gather
 from mmsforensics.streams.overlap import SEGMENT, Policy, paint
 from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run, locate
 
@@ -125,8 +124,10 @@ class TcpReassembler:
         return self._next
 
     def went_on(self, run: Run) -> None:
-        """Take note of bytes in order that were put together elsewhere."""
+        """Take note of bytes in order that were put together elsewhere, in memory that is used again."""
         self._advance(run.offset + len(run.data))
+        if len(run.data) <= HISTORY:
+            run = Run(run.offset, _copied(run.data), run.pieces.copy())
         self._remember(run)
 
     def push(
@@ -268,7 +269,7 @@ class TcpReassembler:
         """Keep what was handed on, as far back as it may be sent again."""
         if len(run.data) > HISTORY:
             at = run.offset + len(run.data) - HISTORY
-            first = bisect_right(run.pieces["offset"].tolist(), at) - 1
+            first = int(run.pieces["offset"].searchsorted(at, side="right")) - 1
             run = Run(at, _copied(run.data[-HISTORY:]), run.pieces[first:].copy())
         self._history.append(run)
         self._history_size += len(run.data)

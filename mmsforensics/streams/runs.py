@@ -35,6 +35,10 @@ class Run:
     pieces: Pieces
     """Dtype `PIECE`, in stream order, covering `data` without hole or overlap."""
 
+    def copy(self) -> Run:
+        """The same in memory of its own."""
+        return Run(self.offset, self.data.copy(), self.pieces.copy())
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

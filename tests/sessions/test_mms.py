@@ -16,7 +16,7 @@ from peers.recorder import Recorder, frames_of, write_conversation, write_conver
 
 import mmsforensics
 from mmsforensics.sessions.mms_session import url_host
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 

@@ -12,9 +12,9 @@ from perturb import dropped, duplicated, overlapping, reordered, resegmented, se
 
 from mmsforensics.evidence import open_evidence
 from mmsforensics.packets import CaptureScan, PacketBatch
-from mmsforensics.sessions import SessionRoom, media
-from mmsforensics.sessions.steady import Steady
-from mmsforensics.streams import FlowTable
+from mmsforensics.sessions import SessionRoom, media, steady
+from mmsforensics.sessions.steady import take
+from mmsforensics.streams import FlowTable, fast_path
 
 MMST = [
     SAMPLES / name
@@ -25,6 +25,10 @@ MMST = [
     )
 ]
 OTHERS = [SAMPLES / name for name in ("mmsu_vlc_small.pcap", "mmsh_vlcserver_mplayer.pcap")]
+
+
+SMALL = fast_path.FRONT + 16_000
+"""Room of a connection on the fast path: these captures are small."""
 
 
 class File:
@@ -52,13 +56,13 @@ class Told:
     """A `Recorder` that remembers all, so that it can be compared."""
 
     def __init__(self):
-        self.said, self.odd, self.files = [], {}, []
+        self.said, self.events, self.odd, self.files = [], {}, {}, []
 
     def begin(self, *said):
         self.said.append(said)
 
-    def event(self, *said):
-        self.said.append(said)
+    def event(self, session, event):
+        self.events.setdefault(session, []).append(event)  # sessions take turns as packets are handed on
 
     def open_medium(self, *opened):
         self.files.append(File(*opened))
@@ -88,44 +92,48 @@ class Told:
         self.said.append(summary)
 
     def all(self):
-        return self.said, self.odd, [file.told() for file in self.files]
+        return self.said, self.events, self.odd, [file.told() for file in self.files]
 
 
 def _plain(value):
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def told(path, step, take):
-    """What a capture tells, handed on `step` packets at a time."""
-    told, table = Told(), FlowTable()
+def told(path, step, *, fast, gather=0):
+    """What a capture tells, `step` packets at a time, with the fast path or without it."""
+    told, table = Told(), FlowTable(gather)
     room = SessionRoom(told)
-    room._steady.take = take.__get__(room._steady)
     for batch in CaptureScan(open_evidence(path)):
         for begin in range(0, len(batch.rows), step):
             room.feed(table.feed(PacketBatch(batch.rows[begin : begin + step], batch.data, batch.base)))
+            for connection in room.predicted() if fast else ():
+                table.predict(connection)
     room.feed(table.finish())
     room.finish()
     return told.all()
 
 
-def both_ways(path, step):
-    """How many hand-ons went the short way, of how many; the two ways must tell the same."""
+def both_ways(path, step, gather=0, part=SMALL):
+    """How often bytes went the short way, of how often they might have; the two ways must tell the same.
+
+    `part` is the room of one connection on the fast path.
+    """
     taken = []
 
-    def short(steady, *parts):
-        taken.append(Steady.take(steady, *parts))
+    def short(*parts):
+        taken.append(take(*parts))
         return taken[-1]
 
-    def long(*_):
-        return False
-
-    assert told(path, step, short) == told(path, step, long)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steady, "take", short)
+        patch.setattr(fast_path, "LARGEST_PART", part)
+        assert told(path, step, fast=True, gather=gather) == told(path, step, fast=False, gather=gather)
     return sum(taken), len(taken)
 
 
 @pytest.mark.parametrize("capture", MMST, ids=lambda path: path.stem)
 def test_an_undisturbed_flow_goes_the_short_way(capture):
-    """All but the hand-ons with records among the media, and those that hold no whole packet."""
+    """All but the bytes with records among the media, and those that hold no whole packet."""
     taken, asked = both_ways(capture, 16)
     assert taken >= 3
     assert taken > asked // 3
@@ -133,9 +141,9 @@ def test_an_undisturbed_flow_goes_the_short_way(capture):
 
 def test_packets_laid_some_at_a_time_make_the_same_file(monkeypatch):
     """As those are that are tiny and padded to a large size."""
-    whole = told(MMST[0], 10_000, lambda *_: False)
+    whole = told(MMST[0], 10_000, fast=False)
     monkeypatch.setattr(media, "LAID_AT_ONCE", 10_000)
-    assert told(MMST[0], 10_000, lambda *_: False) == whole
+    assert told(MMST[0], 10_000, fast=False) == whole
 
 
 # --- everything that may happen to it ------------------------------------------------------------------
@@ -194,11 +202,13 @@ def beside(frames, others):
     wraps=st.booleans(),
     company=st.sampled_from([None, *OTHERS]),
     step=st.integers(1, 80),
+    gather=st.sampled_from([0, 10_000, 100_000]),
+    part=st.sampled_from([SMALL, fast_path.SMALLEST_PART, fast_path.LARGEST_PART]),
 )
-@example(capture=MMST[0], seed=1, ways=[], wraps=True, company=None, step=20)
-@example(capture=MMST[0], seed=1, ways=[], wraps=False, company=OTHERS[0], step=40)
-@example(capture=MMST[1], seed=1, ways=[], wraps=False, company=OTHERS[1], step=40)
-def test_both_ways_tell_the_same(tmp_path, capture, seed, ways, wraps, company, step):
+@example(capture=MMST[0], seed=1, ways=[], wraps=True, company=None, step=20, gather=0, part=SMALL)
+@example(capture=MMST[0], seed=1, ways=[], wraps=False, company=OTHERS[0], step=40, gather=0, part=SMALL)
+@example(capture=MMST[1], seed=1, ways=[], wraps=False, company=OTHERS[1], step=40, gather=10_000, part=SMALL)
+def test_both_ways_tell_the_same(tmp_path, capture, seed, ways, wraps, company, step, gather, part):
     rng = random.Random(seed)
     frames = read_pcap(capture)
     if wraps:
@@ -207,4 +217,4 @@ def test_both_ways_tell_the_same(tmp_path, capture, seed, ways, wraps, company, 
         frames = DISTURB[way](frames, rng) or frames
     if company is not None:
         frames = beside(frames, read_pcap(company))
-    both_ways(write_pcap(tmp_path / "disturbed.pcap", frames), step)
+    both_ways(write_pcap(tmp_path / "disturbed.pcap", frames), step, gather, part)

@@ -12,7 +12,7 @@ from mmsforensics.protocols.messages import At
 from mmsforensics.sessions.documents import Document
 from mmsforensics.sessions.media_count import MediaCount
 from mmsforensics.sessions.witness import Witness
-from mmsforensics.streams.flows import Endpoint
+from mmsforensics.streams.flow import Endpoint
 
 CLIENT = Endpoint(bytes([192, 0, 2, 20]), 40001)
 SERVER = Endpoint(bytes([192, 0, 2, 10]), 554)
