@@ -5,7 +5,7 @@ Rules of this file:
 * row groups have a fixed number of rows, and no writer option is left to a default that a release may
   change, so that the same rows give the same bytes in one environment;
 * beside it each table has a content hash, over values alone, that survives a change of pyarrow;
-* files are written and hashed on a thread of their own, a few row groups behind.
+* files are written on a thread of their own, a few row groups behind, and hashed on another one.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class TableStore:
         self._small = dict.fromkeys(TABLES, 0)  # how many of these were not made one with others yet
         self._waiting = dict.fromkeys(TABLES, 0)  # rows that are pending
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-writer")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="table-hash")
         self._flushes: deque[Future[None]] = deque()
         # What follows is the thread's.
         self._rest: dict[str, pa.Table] = {}  # rows that fill no row group yet
@@ -175,6 +176,7 @@ class TableStore:
         while self._flushes:
             self._flushes.popleft().result()
         self._thread.shutdown()
+        self._hasher.shutdown()
         written = []
         for name in TABLES:
             self._writer(name).close()
@@ -184,6 +186,7 @@ class TableStore:
     def abort(self) -> None:
         """Let go of the files without finishing them."""
         self._thread.shutdown(cancel_futures=True)
+        self._hasher.shutdown(cancel_futures=True)
         for writer in self._writers.values():
             writer.close()
 
@@ -205,8 +208,9 @@ class TableStore:
         whole = table.num_rows if final else table.num_rows // ROW_GROUP * ROW_GROUP
         for begin in range(0, whole, ROW_GROUP):
             part = table.slice(begin, min(ROW_GROUP, whole - begin))
+            hashed = self._hasher.submit(self._hashes[name].update, part)
             self._writer(name).write_table(part, row_group_size=ROW_GROUP)
-            self._hashes[name].update(part)
+            hashed.result()
             self._rows[name] += part.num_rows
         if whole < table.num_rows:
             self._rest[name] = table.slice(whole)

@@ -34,6 +34,7 @@ from mmsforensics.sessions.connection import Connection
 from mmsforensics.sessions.medium import MEDIA_PACKET, PROVENANCE, MediumBlock
 from mmsforensics.sessions.mms_session import MmsSession
 from mmsforensics.streams import InOrder, runs
+from mmsforensics.streams.keeping import copied
 
 COUNTS = np.dtype(
     [
@@ -193,7 +194,7 @@ def take(connection: Connection, session: MmsSession, in_order: InOrder) -> bool
     count, size, largest, unsound, end, left = counts[0].item()
     if not count:
         return False
-    decoder.went_on(StreamBuffer(base + end, stream[end:].copy(), pieces[left:].copy()), media[-1], largest)
+    decoder.went_on(StreamBuffer(base + end, copied(stream[end:]), pieces[left:].copy()), media[-1], largest)
     medium.laid(MediumBlock(out, media, origins), size, unsound)
     session.story.laid(media)
     return True

@@ -67,6 +67,7 @@ LANE = np.dtype(
         ("size", "i8"),  # bytes of payload that lie here
         ("limit", "i8"),  # bytes of payload that may
         ("pieces", "i8"),  # how many pieces they are
+        ("acked", "i8"),  # how many of these are wholly acknowledged
         ("packets", "i8"),  # packets seen since something was handed on
         ("expected", "u4"),  # sequence number of the next byte
         ("side", "u1"),  # direction that sends
@@ -104,6 +105,16 @@ def _lay(row, start, data, lane, stream, pieces):
     lane["pieces"] += 1
 
 
+@njit(nogil=True)
+def _note_acked(lane, acked, pieces):
+    """Count the pieces that are acknowledged by now: all before stream offset `acked`."""
+    while lane["acked"] < lane["pieces"]:
+        piece = pieces[lane["acked"]]
+        if piece["offset"] + np.int64(piece["length"]) > acked:
+            return
+        lane["acked"] += 1
+
+
 def _entry(sources: int) -> Callable[..., tuple[int, int, int]]:
     """Build the entry; `sources` becomes part of its cache key by being closed over."""
 
@@ -135,6 +146,7 @@ def _entry(sources: int) -> Callable[..., tuple[int, int, int]]:
             odd += found
             if n:
                 _lay(row[0], start[0], data, lane, streams[number], pieces[number])
+            _note_acked(lane, sides[number][lane["side"]]["acked"], pieces[number])
             lane["packets"] += 1
             action[i] = TAKEN
         return len(rows), -1, odd
@@ -161,7 +173,7 @@ class InOrder:
         n = len(before)
         if n > FRONT:
             return np.concatenate((before, self.run.data))
-        self._memory[FRONT - n : FRONT] = before
+        memoryview(self._memory)[FRONT - n : FRONT] = memoryview(before)  # type: ignore[arg-type]
         return self._memory[FRONT - n :]
 
 
@@ -181,8 +193,6 @@ class FastPath:
     """The connections that go the fast path, and their bytes that were not handed on yet."""
 
     def __init__(self) -> None:
-        self._memory = np.empty(ROOM, dtype=np.uint8)
-        self._piece_memory = np.empty(ROOM // PIECE_ROOM, dtype=PIECE)
         self._told = np.empty(TOLD, dtype=ANOMALY)
         self._whose = np.empty(TOLD, dtype=np.int32)
         self._lane_of = np.empty(0, dtype=np.int32)  # by uid; -1 for none
@@ -196,14 +206,14 @@ class FastPath:
         return len(self._predicted)
 
     def _cut(self, part: int) -> None:
-        """Make as many lanes as have room with `part` bytes each; none is open."""
+        """Make as many lanes as have room with `part` bytes each, in fresh memory; none is open."""
         count = ROOM // part
         self._part = part
         self._free = list(range(count))[::-1]
         self._lanes = np.zeros(count, dtype=LANE)
         self._sides = np.zeros((count, 2), dtype=SIDE)
-        self._streams = self._memory[: count * part].reshape(count, part)
-        self._pieces = self._piece_memory[: count * (part // PIECE_ROOM)].reshape(count, -1)
+        self._streams = np.empty((count, part), dtype=np.uint8)
+        self._pieces = np.empty((count, part // PIECE_ROOM), dtype=PIECE)
 
     def open(self, predicted: Predicted) -> None:
         """Let a connection go the fast path, if there is room and it does not yet.
@@ -227,7 +237,7 @@ class FastPath:
         number = self._free.pop()
         lane = self._lanes[number]
         lane["uid"], lane["position"], lane["expected"] = uid, position, expected
-        lane["size"] = lane["pieces"] = lane["packets"] = lane["left"] = 0
+        lane["size"] = lane["pieces"] = lane["acked"] = lane["packets"] = lane["left"] = 0
         lane["side"], lane["limit"] = predicted.side, self._first_limit(number)
         self._lane_of[uid] = number
         self._predicted[number] = predicted
@@ -291,10 +301,13 @@ class FastPath:
         for number in busy[np.argsort(lanes["uid"][busy])].tolist():
             yield self._handed_on(number)
             lanes["limit"][number] = self._first_limit(number)
-        for number in [n for n in self._predicted if lanes["left"][n]]:
+        left = [n for n in self._predicted if lanes["left"][n]]
+        for number in left:
             self._leave(number)
         if self._refused:
             self._make_lanes(idle=set(self._predicted).difference(busy.tolist()))
+        elif left and not self._predicted:
+            self._cut(LARGEST_PART)  # the memory was used by many, and may not be used again
 
     def _make_lanes(self, idle: set[int]) -> None:
         """Make room for connections that were refused: nothing waits in any lane."""
@@ -315,12 +328,12 @@ class FastPath:
     def _handed_on(self, number: int) -> InOrder:
         """What lies in a lane, told to the reassembly and the watch; the lane is empty then."""
         lane, predicted = self._lanes[number], self._predicted[number]
-        uid, position, size, _, count = lane.item()[:5]
+        uid, position, size, _, count, acked = lane.item()[:6]
         pieces, memory = self._pieces[number, :count], self._streams[number, : FRONT + size]
         run = Run(position - size, memory[FRONT:], pieces)
-        lane["size"] = lane["pieces"] = lane["packets"] = 0
+        lane["size"] = lane["pieces"] = lane["acked"] = lane["packets"] = 0
         sides, side = self._sides[number], predicted.side
-        predicted.watch.observed(self._odd.pop(number, ()), side, pieces)
+        predicted.watch.observed(self._odd.pop(number, ()), side, pieces[acked:])
         predicted.sender.went_on(run)
         for each, stream in ((side, predicted.sender), (1 - side, predicted.receiver)):
             stream.last_frame, stream.last_ts = int(sides["last_frame"][each]), int(sides["last_ts"][each])

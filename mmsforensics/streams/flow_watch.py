@@ -224,18 +224,15 @@ class FlowWatch:
         self._sides = sides
 
     def observed(self, told: Sequence[NDArray[np.void]], side: int, pieces: NDArray[np.void]) -> None:
-        """Take note of packets observed elsewhere: what was odd, and pieces of a side that came in order.
+        """Take note of packets observed elsewhere: what was odd, and what a side sent unacknowledged.
 
-        Both are copied where they are kept.
+        The pieces are copied: their memory is used again.
         """
         self._told.extend(told)
         for each in (0, 1):
             self._settle(each)
-        acked = self._acked(side)
-        if acked is not None and len(pieces):
-            left = pieces[int(_ends(pieces).searchsorted(acked, side="right")) :]
-            if len(left):
-                self._unacked[side].append(left.copy())
+        if len(pieces) and self._acked(side) is not None:
+            self._unacked[side].append(pieces.copy())
 
     def items(self, side: int, items: Sequence[Run | Gap | Conflict]) -> list[Run | Gap | Conflict]:
         """Take note of what the reassembly of a side gave; its gaps come back with what was acknowledged."""

@@ -101,6 +101,8 @@ class FlowTable:
                     self._known[uid] = self._describe(uid)
                     self._beginnings[uid] = list(self._from_pool(uid))
             self._gathering.add(batch, uids, direction, action, count, size)
+        elif len(self._fast_path):
+            self._gathering.rest()
         if self._gathering.ready(len(self._fast_path)):
             yield from self._gathered()
         self._purge(int(rows["frame"][0]) if len(rows) else 0)

@@ -70,6 +70,11 @@ class Gathering:
         enough = min(self._limit, SHARE * (len(self._flows) + others))
         return self._size >= enough or not self.holds(*self._last)
 
+    def rest(self) -> None:
+        """Let go of the memory, if nothing waits."""
+        if not self._count:
+            self._rows, self._data = self._rows[:0].copy(), self._data[:0].copy()
+
     def has(self, uid: int) -> bool:
         """Whether packets of a flow wait."""
         return uid in self._flows

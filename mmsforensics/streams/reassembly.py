@@ -15,13 +15,14 @@ Rules of this file:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsforensics.streams.keeping import copy_payloads, gather
+from mmsforensics.streams.keeping import copied, copy_payloads, gather
 from mmsforensics.streams.overlap import SEGMENT, Policy, paint
 from mmsforensics.streams.runs import PIECE, Conflict, Gap, Run, locate
 
@@ -44,11 +45,6 @@ Item = Run | Gap | Conflict
 HISTORY = 64 << 10
 """Bytes handed on that are kept of a direction to be compared with what is sent again: what a sender repeats
 lies within the window, 64 KiB at most without window scaling."""
-
-
-def _copied(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy of bytes, made without letting other threads in: `copy` does, which costs more than copying."""
-    return np.frombuffer(data.tobytes(), dtype=np.uint8)
 
 
 class TcpReassembler:
@@ -127,7 +123,7 @@ class TcpReassembler:
         """Take note of bytes in order that were put together elsewhere, in memory that is used again."""
         self._advance(run.offset + len(run.data))
         if len(run.data) <= HISTORY:
-            run = Run(run.offset, _copied(run.data), run.pieces.copy())
+            run = Run(run.offset, copied(run.data), run.pieces.copy())
         self._remember(run)
 
     def push(
@@ -269,8 +265,8 @@ class TcpReassembler:
         """Keep what was handed on, as far back as it may be sent again."""
         if len(run.data) > HISTORY:
             at = run.offset + len(run.data) - HISTORY
-            first = int(run.pieces["offset"].searchsorted(at, side="right")) - 1
-            run = Run(at, _copied(run.data[-HISTORY:]), run.pieces[first:].copy())
+            first = bisect_right(run.pieces["offset"], at) - 1
+            run = Run(at, copied(run.data[-HISTORY:]), run.pieces[first:].copy())
         self._history.append(run)
         self._history_size += len(run.data)
         while self._history_size - len(self._history[0].data) >= HISTORY:

@@ -175,16 +175,23 @@ def _fold(total):
 
 @njit(cache=True, nogil=True)
 def _sum(data, start, n):
-    """Sum of the 16-bit words of ``data[start:start + n]`` as they would be read in network order."""
-    high, low = np.uint64(0), np.uint64(0)
-    at = np.uint64(start)
-    for _ in range(np.uint64(n >> 1)):
-        high += data[at]
-        low += data[at + np.uint64(1)]
-        at += np.uint64(2)
-    if n & 1:
-        high += data[at]
-    return (high << np.uint64(8)) + low
+    """Sum of the 16-bit words of ``data[start:start + n]`` as they would be read in network order, folded.
+
+    Words of 32 bits in the other order give the same sum, its bytes swapped [RFC 1071 2], in fewer steps.
+    """
+    total, at = np.uint64(0), np.uint64(start)
+    for _ in range(np.uint64(n >> 2)):
+        total += np.uint64(
+            np.uint32(data[at])
+            | np.uint32(data[at + np.uint64(1)]) << np.uint32(8)
+            | np.uint32(data[at + np.uint64(2)]) << np.uint32(16)
+            | np.uint32(data[at + np.uint64(3)]) << np.uint32(24)
+        )
+        at += np.uint64(4)
+    for k in range(n & 3):
+        total += np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
+    total = _fold(total)
+    return (total & np.uint64(0xFF)) << np.uint64(8) | total >> np.uint64(8)
 
 
 @njit(cache=True, nogil=True)
