@@ -26,7 +26,7 @@ from mmsforensics.packets.table import NO_TIME, PACKET, PacketBatch, Status
 if TYPE_CHECKING:
     from mmsforensics.packets.walks import Walk
 
-WINDOW: Final = 16 << 20
+WINDOW: Final = 8 << 20
 """Bytes between two releases of memory: large enough that the calls cost nothing."""
 
 LAG: Final = 2
@@ -143,6 +143,7 @@ class CaptureScan:
             for start in range(0, size, self._window):
                 stop = min(start + self._window, size)
                 self._confirm(stop)
+                evidence.content.bring(start, min(stop, len(evidence.data)))
                 while alive and pos < stop:
                     batch, after, alive = self._step(pos, stop, rows_per_byte)
                     if batch is not None:

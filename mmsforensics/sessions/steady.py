@@ -186,15 +186,24 @@ def take(connection: Connection, session: MmsSession, in_order: InOrder) -> bool
     begun = decoder.begun
     if begun is None or play != medium.incarnation:
         return False
-    base = begun.offset if len(begun.data) else in_order.run.offset
-    stream, pieces = in_order.behind(begun.data), np.concatenate((begun.pieces, in_order.run.pieces))
+    run = in_order.behind(begun.data, begun.pieces)
     counts, out, media, origins = _take(
-        stream, pieces, base, medium.packet_size, medium.counting, medium.file_size, play, flags
+        *(
+            run.data,
+            run.pieces,
+            run.offset,
+            medium.packet_size,
+            medium.counting,
+            medium.file_size,
+            play,
+            flags,
+        )
     )
     count, size, largest, unsound, end, left = counts[0].item()
     if not count:
         return False
-    decoder.went_on(StreamBuffer(base + end, copied(stream[end:]), pieces[left:].copy()), media[-1], largest)
+    after = StreamBuffer(run.offset + end, copied(run.data[end:]), run.pieces[left:].copy())
+    decoder.went_on(after, media[-1], largest)
     medium.laid(MediumBlock(out, media, origins), size, unsound)
     session.story.laid(media)
     return True

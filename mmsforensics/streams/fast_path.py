@@ -37,16 +37,25 @@ from mmsforensics.streams.watch import ANOMALY, ROWS_A_PACKET, SIDE, checksums, 
 TAKEN: Final = 3
 """Action of a packet that went this way, beside those of `tracking`."""
 
-ROOM: Final = 96 << 20
+ROOM: Final = 128 << 20
 """Bytes for the payloads of all connections."""
 
 LARGEST_PART: Final = 1 << 20
 SMALLEST_PART: Final = 1 << 16
-"""Bytes of it for one connection: a segment that is off-loaded has up to 64 KiB."""
+"""Bytes of it for one connection, between these bounds: what is handed on costs as much as some ten thousand
+bytes. A segment that is off-loaded has up to 64 KiB."""
+
+PAGE: Final = 1 << 12
+
+SPARE: Final = 4
+"""One lane more is made for each so many that are asked for: others may come."""
 
 FRONT: Final = 1 << 14
 """Bytes free before the payloads of a connection: for what its reader has left of those before, most often
 the begin of a media packet, so that the whole need not be copied."""
+
+FRONT_PIECES: Final = 64
+"""The same for its pieces."""
 
 PIECE_ROOM: Final = 256
 """Bytes of payload for each piece that there is room for: segments of media are larger."""
@@ -96,7 +105,7 @@ def _lay(row, start, data, lane, stream, pieces):
     """Lay a payload behind those before it."""
     n = np.int64(row["payload_len"])
     copy(data, start, n, stream, FRONT + lane["size"])
-    piece = pieces[lane["pieces"]]
+    piece = pieces[FRONT_PIECES + lane["pieces"]]
     piece["offset"], piece["length"] = lane["position"], row["payload_len"]
     piece["ts"], piece["frame"], piece["frame_offset"] = row["ts"], row["frame"], row["payload"]
     lane["size"] += n
@@ -109,7 +118,7 @@ def _lay(row, start, data, lane, stream, pieces):
 def _note_acked(lane, acked, pieces):
     """Count the pieces that are acknowledged by now: all before stream offset `acked`."""
     while lane["acked"] < lane["pieces"]:
-        piece = pieces[lane["acked"]]
+        piece = pieces[FRONT_PIECES + lane["acked"]]
         if piece["offset"] + np.int64(piece["length"]) > acked:
             return
         lane["acked"] += 1
@@ -137,7 +146,7 @@ def _entry(sources: int) -> Callable[..., tuple[int, int, int]]:
             if not _expected(row, d, start, data, lane, check) or n > streams.shape[1] - FRONT:
                 lane["left"] = 1
                 continue
-            if n and (lane["size"] + n > lane["limit"] or lane["pieces"] == pieces.shape[1]):
+            if n and (lane["size"] + n > lane["limit"] or lane["pieces"] == pieces.shape[1] - FRONT_PIECES):
                 return i, number, odd
             if odd + ROWS_A_PACKET > len(told):
                 return i, -1, odd
@@ -166,15 +175,19 @@ class InOrder:
     run: Run
     """Without bytes where only acknowledgements were seen."""
     _memory: NDArray[np.uint8]
-    """Where they lie, `FRONT` bytes before them included."""
+    """Where its bytes lie, `FRONT` bytes before them included."""
+    _pieces: NDArray[np.void]
+    """The same of its pieces."""
 
-    def behind(self, before: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The bytes behind others that stand before them in the stream; copied only where these are many."""
-        n = len(before)
-        if n > FRONT:
-            return np.concatenate((before, self.run.data))
-        memoryview(self._memory)[FRONT - n : FRONT] = memoryview(before)  # type: ignore[arg-type]
-        return self._memory[FRONT - n :]
+    def behind(self, data: NDArray[np.uint8], pieces: NDArray[np.void]) -> Run:
+        """The run with the bytes before it in the stream; copied only where these are many."""
+        n, m = len(data), len(pieces)
+        if n > FRONT or m > FRONT_PIECES:
+            joined = np.concatenate((data, self.run.data)), np.concatenate((pieces, self.run.pieces))
+            return Run(self.run.offset - n, *joined)
+        memoryview(self._memory)[FRONT - n : FRONT] = memoryview(data)  # type: ignore[arg-type]
+        self._pieces[FRONT_PIECES - m : FRONT_PIECES] = pieces
+        return Run(self.run.offset - n, self._memory[FRONT - n :], self._pieces[FRONT_PIECES - m :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +226,7 @@ class FastPath:
         self._lanes = np.zeros(count, dtype=LANE)
         self._sides = np.zeros((count, 2), dtype=SIDE)
         self._streams = np.empty((count, part), dtype=np.uint8)
-        self._pieces = np.empty((count, part // PIECE_ROOM), dtype=PIECE)
+        self._pieces = np.empty((count, FRONT_PIECES + part // PIECE_ROOM), dtype=PIECE)
 
     def open(self, predicted: Predicted) -> None:
         """Let a connection go the fast path, if there is room and it does not yet.
@@ -305,19 +318,18 @@ class FastPath:
         for number in left:
             self._leave(number)
         if self._refused:
-            self._make_lanes(idle=set(self._predicted).difference(busy.tolist()))
-        elif left and not self._predicted:
-            self._cut(LARGEST_PART)  # the memory was used by many, and may not be used again
+            for number in set(self._predicted).difference(busy.tolist()):
+                self._leave(number)  # idle ones give way
+        if left or self._refused:
+            self._share_out()
 
-    def _make_lanes(self, idle: set[int]) -> None:
-        """Make room for connections that were refused: nothing waits in any lane."""
-        for number in idle:
-            self._leave(number)
+    def _share_out(self) -> None:
+        """Share the room out anew if there are more connections, or far fewer; nothing waits in any lane."""
         wanted, self._refused = len(self._predicted) + self._refused, 0
-        part = self._part
-        while part > SMALLEST_PART and ROOM // part < wanted:
-            part //= 2
-        if part == self._part:
+        part = ROOM // max(wanted + wanted // SPARE, 1) // PAGE * PAGE
+        part = max(min(part, LARGEST_PART), SMALLEST_PART)
+        scarce = wanted > len(self._lanes) and part < self._part
+        if not (scarce or part >= 2 * self._part or not wanted):
             return
         lanes, predicted, self._predicted = self._lanes, self._predicted, {}
         self._cut(part)
@@ -329,12 +341,12 @@ class FastPath:
         """What lies in a lane, told to the reassembly and the watch; the lane is empty then."""
         lane, predicted = self._lanes[number], self._predicted[number]
         uid, position, size, _, count, acked = lane.item()[:6]
-        pieces, memory = self._pieces[number, :count], self._streams[number, : FRONT + size]
-        run = Run(position - size, memory[FRONT:], pieces)
+        pieces, memory = self._pieces[number, : FRONT_PIECES + count], self._streams[number, : FRONT + size]
+        run = Run(position - size, memory[FRONT:], pieces[FRONT_PIECES:])
         lane["size"] = lane["pieces"] = lane["acked"] = lane["packets"] = 0
         sides, side = self._sides[number], predicted.side
-        predicted.watch.observed(self._odd.pop(number, ()), side, pieces[acked:])
+        predicted.watch.observed(self._odd.pop(number, ()), side, run.pieces[acked:])
         predicted.sender.went_on(run)
         for each, stream in ((side, predicted.sender), (1 - side, predicted.receiver)):
             stream.last_frame, stream.last_ts = int(sides["last_frame"][each]), int(sides["last_ts"][each])
-        return InOrder(uid, run, memory)
+        return InOrder(uid, run, memory, pieces)

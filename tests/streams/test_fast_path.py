@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from mmsforensics.evidence import open_evidence
 from mmsforensics.packets import CaptureScan, PacketBatch
-from mmsforensics.streams import FlowTable, FlowWatch, InOrder, Predicted, Run, TcpReassembler, fast_path
+from mmsforensics.streams import (
+    PIECE,
+    FlowTable,
+    FlowWatch,
+    InOrder,
+    Predicted,
+    Run,
+    TcpReassembler,
+    fast_path,
+)
 
 SERVER, CLIENT = "192.0.2.9", "192.0.2.1"
 FRONT = fast_path.FRONT
@@ -190,10 +199,10 @@ def test_a_wrong_checksum_ends_it(tmp_path):
 
 
 def test_more_connections_get_less_room_each(tmp_path, lanes):
-    lanes(8 * (FRONT + 16_000), 4 * (FRONT + 16_000), FRONT + 16_000)
+    lanes(8 * (FRONT + 16_000), 4 * (FRONT + 16_000), FRONT)
     reader = both(steady(7, 120), tmp_path, gather=20_000)
     assert len(reader.table._fast_path) == 7
-    assert reader.table._fast_path._part == FRONT + 16_000
+    assert FRONT < reader.table._fast_path._part <= FRONT + 16_000
 
 
 def test_too_many_connections_go_the_long_way(tmp_path, lanes):
@@ -221,21 +230,27 @@ def test_a_segment_that_is_larger_than_the_room_goes_the_long_way(tmp_path, lane
 
 
 @pytest.mark.parametrize("size", [0, 5, FRONT, FRONT + 1])
-def test_bytes_before_are_joined_to_those_in_order(size, tmp_path):
-    before = np.arange(size, dtype=np.uint8)
+@pytest.mark.parametrize("count", [0, 1, fast_path.FRONT_PIECES, fast_path.FRONT_PIECES + 1])
+def test_bytes_before_are_joined_to_those_in_order(size, count, tmp_path):
+    before, pieces = np.arange(size, dtype=np.uint8), np.zeros(count, dtype=PIECE)
+    pieces["frame"] = np.arange(count)
     reader, joined = Reader(), []
 
     def looked_at(parts):
         for part in parts:
             if isinstance(part, InOrder):
-                joined.append((part.behind(before).tobytes(), part.run.data.tobytes()))
+                joined.append((part.run.copy(), part.behind(before, pieces).copy()))
             yield part
 
     for batch in steady(1, 80).batches(tmp_path, 40):
         reader.take(looked_at(reader.table.feed(batch)))
     reader.take(looked_at(reader.table.finish()))
     assert joined
-    assert all(whole == before.tobytes() + run and run for whole, run in joined)
+    for run, whole in joined:
+        assert len(run.data)
+        assert whole.offset == run.offset - size
+        assert whole.data.tobytes() == before.tobytes() + run.data.tobytes()
+        assert whole.pieces.tolist() == pieces.tolist() + run.pieces.tolist()
 
 
 @given(
