@@ -90,6 +90,8 @@ class MediumFile:
         self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
         self.late_header = (b"", "")
+        self.first_frame = 0
+        """Frame of the first of its bytes that has one, 0 if none has; known when it is finished."""
         self._said: list[str] = []
         self._names = names
         self.header_bytes = header
@@ -157,7 +159,7 @@ class MediumFile:
             packets=packets,
             origins=origins,
             record=self._playable_origins.append,
-            out=HashedFile(self._place.root / self._names.path(self._playable), self._place.writers),
+            out=partial(HashedFile, self._place.root / self._names.path(self._playable), self._place.writers),
             salvaged=salvaged,
         )
 
@@ -175,7 +177,9 @@ class MediumFile:
         self._rows(self.kind, header, summary, self._file, self._said)
         for batch in batches(packets):
             self._place.rows.packets(batch, (self.session_id, media_id))
-        header_frame = int(origins["frame"][0]) if len(origins) else 0
+        frames = origins["frame"]
+        header_frame = int(frames[0]) if len(frames) else 0
+        self.first_frame = int(frames[(frames != 0).argmax()]) if len(frames) else 0
         if self.header_bytes:
             write_views(self._place, self._names, self.kind, header, packets, header_frame)
         self._provenance_rows(origins, self.kind)
@@ -282,7 +286,7 @@ class MediumFile:
             packets=packets,
             origins=origins.rows(),
             record=self._playable_origins.append,
-            out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
+            out=partial(HashedFile, self._place.root / self._names.path("playable"), self._place.writers),
             because=(
                 f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})"
                 if lender_id

@@ -157,9 +157,7 @@ class TableStore:
     def append_row(self, name: str, row: Mapping[str, object]) -> None:
         """Add one row; a column left out is null."""
         rows = self._single[name]
-        if not self._show_secrets:
-            row = {k: _clean(v) if isinstance(v, str | list) else v for k, v in row.items()}
-        rows.append(row)
+        rows.append(row if self._show_secrets else {k: _clean(v) for k, v in row.items()})
         if len(rows) >= SINGLE_ROWS:
             self._settle(name)
 
