@@ -3,7 +3,8 @@
 Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
-  files until the medium is finished, so that the rows of one medium stand together in the tables;
+  files until the medium is finished, so that the rows of one medium stand together in the tables; then at
+  most a row group of each table waits for those of the next media;
 * files are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
