@@ -74,6 +74,18 @@ def repeated(text: str, count: int, null: Mask | None = None) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
+def repeated_each(texts: Sequence[str], counts: Sequence[int]) -> pa.Array:
+    """An array of each text, one behind the other, as often as its count says."""
+    data = [text.encode() for text in texts]
+    offsets = np.zeros(sum(counts) + 1, dtype=np.int64)
+    np.cumsum(np.repeat([len(d) for d in data], counts), out=offsets[1:])
+    if int(offsets[-1]) > np.iinfo(np.int32).max:
+        raise OverflowError(f"{offsets[-1]} bytes of text in one column of a batch")
+    joined = b"".join([d * count for d, count in zip(data, counts, strict=True)])
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(joined)]
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+
+
 def numbers_of(array: pa.Array) -> NDArray[np.generic]:
     """The numbers of an array without nulls, as they lie in memory."""
     data = np.frombuffer(array.buffers()[1], dtype=_dtype(array.type))

@@ -123,6 +123,8 @@ class Header:
     copyright: str = ""
     description: str = ""
     rating: str = ""
+    protected: bool = False
+    """Whether the header has an object of content encryption (DRM)."""
     problems: tuple[HeaderProblem, ...] = ()
 
     def walk(self) -> Iterator[AsfObject]:
@@ -153,11 +155,6 @@ class Header:
             return datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.creation_time // 10)
         except OverflowError:
             return None
-
-    @property
-    def protected(self) -> bool:
-        """Whether the header has an object of content encryption (DRM)."""
-        return any("Content Encryption" in o.name for o in self.walk())
 
     @property
     def duration_ms(self) -> int | None:
@@ -212,6 +209,7 @@ def _parsed(data: bytes) -> Header:
         header,
         streams=_streams(everything),
         tags=tuple(_tags(everything)),
+        protected=any("Content Encryption" in o.name for o in everything),
         problems=tuple(reader.problems),
         **_description(everything),  # type: ignore[arg-type]
     )

@@ -78,7 +78,7 @@ def build(
             surroundings.given(documents)
             waiting = deque(in_order(members(intake)))
             anomalies: dict[int, list[str]] = {}
-            rows = MediaRows(store)
+            rows = MediaRows(store, book)
             place = MediaPlace(
                 work, spool, store, book, writers, spools, closings, rows, surroundings.command
             )

@@ -71,15 +71,15 @@ class Delivery:
         by_session: dict[str, list[tuple[int, MediumFile]]] = {}
         for medium in media:
             streamed = medium.session_id in self._of and medium.session_id not in self._by_datagrams
-            first = _first_frame(medium.origin_rows()) if streamed else 0
-            if first:
-                by_session.setdefault(medium.session_id, []).append((first, medium))
+            if streamed and medium.first_frame:
+                by_session.setdefault(medium.session_id, []).append((medium.first_frame, medium))
         found: dict[str, Word] = {}
         for session_id, mine in by_session.items():
             mine.sort(key=lambda m: m[0])
             unseen = self._unseen(session_id, [first for first, _ in mine])
             for (_, medium), count in zip(mine, unseen, strict=True):
-                seen = sum(_within(medium.origin_rows(), c.unacked) for c in self._of[session_id])
+                unacked = [c.unacked for c in self._of[session_id] if len(c.unacked)]
+                seen = sum(_within(medium.origin_rows(), pieces) for pieces in unacked)
                 found[medium.media_id] = Word(int(count), seen)
         return found
 
@@ -91,17 +91,8 @@ class Delivery:
         return counts
 
 
-def _first_frame(origins: NDArray[np.void]) -> int:
-    """The frame of the first byte that has one, 0 if none has."""
-    frames = origins["frame"]
-    known = np.flatnonzero(frames)
-    return int(frames[known[0]]) if len(known) else 0
-
-
 def _within(origins: NDArray[np.void], unacked: NDArray[np.void]) -> int:
     """Bytes that origins and unacknowledged pieces have in common; a frame has one piece."""
-    if not len(unacked):
-        return 0
     late = np.array(origins[origins["frame"] >= unacked["frame"][0]])
     at = np.searchsorted(unacked["frame"], late["frame"])
     at = np.minimum(at, len(unacked) - 1)

@@ -30,10 +30,13 @@ class FrameBook:
 
     def columns(self, frames: NDArray[np.integer]) -> tuple[pa.Array, pa.Array]:
         """The columns ``capture_id`` and ``frame`` for numbers of frames; null for 0, which is none."""
-        none = frames == 0
-        if none.all():
+        zero = frames == 0
+        if zero.all():
             return pa.nulls(len(frames), pa.string()), pa.nulls(len(frames), pa.uint64())
-        captures, local = self.numbering.locate(np.where(none, frames[none.argmin()], frames))
+        none = zero if zero.any() else None
+        if none is not None:
+            frames = np.where(none, frames[none.argmin()], frames)
+        captures, local = self.numbering.locate(frames)
         local_column = array_of(local, pa.uint64(), none)
         if len(self.capture_ids) == 1:
             return repeated(self.capture_ids[0], len(frames), none), local_column

@@ -3,7 +3,8 @@
 Rules of this file:
 
 * nothing of a medium is held in memory but the block at hand: rows of packets and provenance wait in spool
-  files until the medium is finished, so that the rows of one medium stand together in the tables;
+  files until the medium is finished, so that the rows of one medium stand together in the tables; then at
+  most a row group of each table waits for those of the next media;
 * files are written and hashed on threads of their own, some megabytes behind the decoding.
 """
 
@@ -23,10 +24,10 @@ from mmsforensics.case.borrowing import Lender, Lending
 from mmsforensics.case.laying import lay
 from mmsforensics.case.loss import affected, loss_columns
 from mmsforensics.case.media_place import MediaPlace, MediumNames
-from mmsforensics.case.media_rows import append_header, append_packets, append_provenance, append_verdicts
+from mmsforensics.case.media_rows import append_header
 from mmsforensics.case.playable import Made, SalvageFile, make_playable
 from mmsforensics.case.restored import COMPUTED, computed_from, restored_rows
-from mmsforensics.case.spool import Spool
+from mmsforensics.case.spool import SPOOL_ROWS, Spool, batches
 from mmsforensics.case.views import ENCRYPTED_NOTE, encrypted, write_views
 from mmsforensics.case.writing import HashedFile
 from mmsforensics.protocols.messages import UNKNOWN_LOCATION
@@ -90,6 +91,8 @@ class MediumFile:
         self._playable = "playable" if joined is None else "merged-playable"
         self._missing = 0
         self.late_header = (b"", "")
+        self.first_frame = 0
+        """Frame of the first of its bytes that has one, 0 if none has; known when it is finished."""
         self._said: list[str] = []
         self._names = names
         self.header_bytes = header
@@ -99,6 +102,7 @@ class MediumFile:
         self._origins = Spool(place.spool / f"{stem}.origins", PROVENANCE, place.spools)
         self._playable_origins = Spool(place.spool / f"{stem}.playable", PROVENANCE, place.spools)
         self._salvaged = place.spool / f"{stem}.salvaged"
+        self._has_salvaged = False
         self._salvaged_packets = Spool(place.spool / f"{stem}.salvaged-packets", MEDIA_PACKET, place.spools)
         self._salvaged_origins = Spool(place.spool / f"{stem}.salvaged-origins", PROVENANCE, place.spools)
         self._computed = Spool(place.spool / f"{stem}.restored", COMPUTED, place.spools)
@@ -111,6 +115,7 @@ class MediumFile:
 
     def salvage(self, block: MediumBlock) -> None:
         """Keep what was saved of hurt packets for the playable file."""
+        self._has_salvaged = True
         with self._salvaged.open("ab") as file:
             file.write(block.data.tobytes())
         self._salvaged_packets.append(block.packets)
@@ -121,16 +126,18 @@ class MediumFile:
         self._computed.append(computed_from(packet))
 
     def _salvage_file(self) -> SalvageFile | None:
-        if not self._salvaged.exists():
+        if not self._has_salvaged:
             return None
         return SalvageFile(self._salvaged, self._salvaged_packets.rows(), self._salvaged_origins.rows())
 
     def close(self, summary: MediumSummary) -> None:
         """Finish the medium: the playable file where one is needed, and rows, when `closings` comes to it."""
         header = parse_header(self.header_bytes)
-        make = partial(self._made, header, self._packets.rows(), self._origins.rows(), self._salvage_file())
+        packets, origins = self._packets.rows(), self._origins.rows()
+        make = partial(self._made, header, packets, origins, self._salvage_file())
         playable = summary.packets and self.kind in ("faithful", "merged")
-        self._place.closings.add(make if playable else self._written, partial(self._closed, header, summary))
+        then = partial(self._closed, header, summary, packets, origins)
+        self._place.closings.add(make if playable else self._written, then)
 
     def _written(self) -> None:
         """Wait until all bytes of the file are written; on a thread."""
@@ -153,42 +160,50 @@ class MediumFile:
             packets=packets,
             origins=origins,
             record=self._playable_origins.append,
-            out=HashedFile(self._place.root / self._names.path(self._playable), self._place.writers),
+            out=partial(HashedFile, self._place.root / self._names.path(self._playable), self._place.writers),
             salvaged=salvaged,
         )
 
-    def _closed(self, header: Header, summary: MediumSummary, made: Made | None) -> None:
+    def _closed(
+        self,
+        header: Header,
+        summary: MediumSummary,
+        packets: NDArray[np.void],
+        origins: NDArray[np.void],
+        made: Made | None,
+    ) -> None:
         """Add the rows of the finished medium, and let go of what is no longer used."""
         media_id = self._names.media_id(self.kind)
         self._said = self._notes(made)
         self._rows(self.kind, header, summary, self._file, self._said)
-        self._packet_rows(media_id)
-        first = self._origins.rows()["frame"][:1]
-        header_frame = int(first[0]) if len(first) else 0
+        for batch in batches(packets):
+            self._place.rows.packets(batch, (self.session_id, media_id))
+        frames = origins["frame"]
+        header_frame = int(frames[0]) if len(frames) else 0
+        self.first_frame = int(frames[(frames != 0).argmax()]) if len(frames) else 0
         if self.header_bytes:
-            write_views(self._place, self._names, self.kind, header, self._packets.rows(), header_frame)
-        for batch in self._origins.batches():
-            append_provenance(self._store, self._book, batch, media_id)
+            write_views(self._place, self._names, self.kind, header, packets, header_frame)
+        self._provenance_rows(origins, self.kind)
         if made is not None and made.file is not None:
             written = replace(summary, packets=made.packets)
             playable_header = parse_header(made.header_bytes)
             self._rows(self._playable, playable_header, written, made.file, list(made.notes))
-            for batch in self._playable_origins.batches():
-                append_provenance(self._store, self._book, batch, self._names.media_id(self._playable))
+            self._provenance_rows(self._playable_origins.rows(), self._playable)
         for batch in self._computed.batches():
             restored_rows(self._store, self._book, batch, self.session_id, media_id)
         reasons = list(summary.reasons)
         if encrypted(header):
             reasons.append(Reason("encrypted", ENCRYPTED_NOTE, frame=header_frame))
-        append_verdicts(self._store, self._book, reasons, self.session_id, media_id)
-        self._loss_rows(media_id, header, summary)
+        self._place.rows.verdicts(reasons, (self.session_id, media_id))
+        self._loss_rows(media_id, header, summary, packets)
         self._missing = summary.packets_missing
         self.late_header = summary.late_header
-        self._let_go(summary)
+        self._let_go(summary, packets)
 
-    def _let_go(self, summary: MediumSummary) -> None:
+    def _let_go(self, summary: MediumSummary, packets: NDArray[np.void]) -> None:
         """Remove spools, but for the rows that lending or merging asks for later."""
-        self._salvaged.unlink(missing_ok=True)
+        if self._has_salvaged:
+            self._salvaged.unlink()
         for spool in (
             self._computed,
             self._salvaged_packets,
@@ -196,7 +211,7 @@ class MediumFile:
             self._playable_origins,
         ):
             spool.remove()
-        numbered = any(batch["location"][0] != UNKNOWN_LOCATION for batch in self._packets.batches())
+        numbered = (packets["location"][::SPOOL_ROWS] != UNKNOWN_LOCATION).any()
         if self._keep is not None and numbered and self.kind == "faithful":  # else nothing to compare by
             path, size = self._place.root / self._names.path(self.kind), len(self.header_bytes)
             self._keep(Kept(self._names, path, size, self._packets, self._origins, summary))
@@ -205,14 +220,16 @@ class MediumFile:
         else:
             self.remove_spools()
 
-    def _loss_rows(self, media_id: str, header: Header, summary: MediumSummary) -> None:
+    def _loss_rows(
+        self, media_id: str, header: Header, summary: MediumSummary, packets: NDArray[np.void]
+    ) -> None:
         if not len(summary.loss) or self.kind != "faithful":
             return
         streams = affected(
             self._place.root / self._names.path("faithful"),
             header,
             len(self.header_bytes),
-            self._packets.rows()["size"],
+            packets["size"],
             summary.loss["index"],
         )
         session_id = repeated(self._names.session_id, len(streams))
@@ -270,7 +287,7 @@ class MediumFile:
             packets=packets,
             origins=origins.rows(),
             record=self._playable_origins.append,
-            out=HashedFile(self._place.root / self._names.path("playable"), self._place.writers),
+            out=partial(HashedFile, self._place.root / self._names.path("playable"), self._place.writers),
             because=(
                 f"the header was not captured; that of {lender_id} is borrowed ({proof}: {note})"
                 if lender_id
@@ -287,8 +304,7 @@ class MediumFile:
         )
         written = parse_header(made.header_bytes)
         self._rows("playable", written, summary, made.file, list(made.notes), (lender_id, proof))
-        for batch in self._playable_origins.batches():
-            append_provenance(self._store, self._book, batch, self._names.media_id("playable"))
+        self._provenance_rows(self._playable_origins.rows(), "playable")
 
     def _notes(self, made: Made | None) -> list[str]:
         if self._joined is not None:
@@ -337,6 +353,6 @@ class MediumFile:
         )
         append_header(self._store, header, media_id)
 
-    def _packet_rows(self, media_id: str) -> None:
-        for rows in self._packets.batches():
-            append_packets(self._store, self._book, rows, self._names.session_id, media_id)
+    def _provenance_rows(self, origins: NDArray[np.void], kind: str) -> None:
+        for batch in batches(origins):
+            self._place.rows.provenance(batch, (self.session_id, self._names.media_id(kind)))

@@ -100,7 +100,7 @@ def make_playable(
     header_bytes: bytes,
     packets: NDArray[np.void],
     origins: NDArray[np.void],
-    out: HashedFile,
+    out: Callable[[], HashedFile],
     record: Callable[[NDArray[np.void]], None],
     salvaged: SalvageFile | None = None,
     because: tuple[str, ...] = (),
@@ -108,7 +108,8 @@ def make_playable(
     """Write the playable copy of a finished faithful file, where one is needed or `because` asks for it.
 
     `origins` are those of the faithful file's bytes; `record` is given those of the playable one's, both of
-    dtype PROVENANCE. What was saved of hurt packets goes to the playable file alone.
+    dtype PROVENANCE; `out` is called where it is needed, and begins the file. What was saved of hurt packets
+    goes to the playable file alone.
     """
     if not header.packet_size:
         return Made(("packet size unknown: nothing can be repaired",))
@@ -124,30 +125,31 @@ def make_playable(
         has_tail=faithful_size > len(header_bytes) + len(packets) * header.packet_size,
     )
     reasons = (*because, *needs_playable(header, header_bytes, facts))
+    if salvaged is None and not reasons:
+        return Made(())
+    file = out()
     if salvaged is not None:
         number = -(-(faithful_size - len(header_bytes)) // header.packet_size)
         found = _Packets(locations, send, sizes)
         result, taken = _with_salvaged(
-            faithful, header_bytes, header.packet_size, number, found, origins, salvaged, out, record
+            faithful, header_bytes, header.packet_size, number, found, origins, salvaged, file, record
         )
         reasons = (*reasons, *taken)
-        return Made(reasons, out, result.header_bytes, result.packets, (*reasons, *result.notes))
-    if not reasons:
-        return Made(())
+        return Made(reasons, file, result.header_bytes, result.packets, (*reasons, *result.notes))
     with faithful.open("rb", buffering=0) as source:
         result = write_playable(
             header_bytes,
-            _ReadBehind(source) if out.behind else source,
+            _ReadBehind(source) if file.behind else source,
             header_size=len(header_bytes),
             packet_size=header.packet_size,
             sizes=sizes,
             order=presentation_order(locations, send, -sizes),
-            out=out,
+            out=file,
             tell=lambda edits: record(composed(edits, origins)),
         )
     return Made(
         reasons=reasons,
-        file=out,
+        file=file,
         header_bytes=result.header_bytes,
         packets=result.packets,
         notes=(*reasons, *result.notes),

@@ -78,9 +78,10 @@ class ContentHash:
 
 def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
     nulls, lengths, values = hashes
-    null = numbers_of(pc.is_null(chunk).cast(pa.uint8()))
-    nulls.update(null.tobytes())
-    if pa.types.is_list(chunk.type) and not len(chunk.flatten()) and not chunk.null_count:
+    some = bool(chunk.null_count)
+    null = numbers_of(pc.is_null(chunk).cast(pa.uint8())) if some else np.zeros(len(chunk), dtype=np.uint8)
+    nulls.update(null.data)
+    if pa.types.is_list(chunk.type) and not len(chunk.flatten()) and not some:
         lengths.update((2).to_bytes(8, "little") * len(chunk))  # empty lists, a million of them in a long log
         values.update(b"[]" * len(chunk))
     elif pa.types.is_list(chunk.type):
@@ -89,19 +90,18 @@ def _hash_values(chunk: pa.Array, hashes: list[hashlib._Hash]) -> None:
             lengths.update(len(text).to_bytes(8, "little"))
             values.update(text)
     elif pa.types.is_string(chunk.type):
-        said = chunk.drop_null()
-        sizes = np.zeros(len(chunk), dtype="<i8")
-        sizes[null == 0] = numbers_of(pc.binary_length(said))
-        lengths.update(sizes.tobytes())
+        said = chunk.drop_null() if some else chunk
         offsets = np.frombuffer(said.buffers()[1], dtype=np.int32)[said.offset :][: len(said) + 1]
+        sizes = np.zeros(len(chunk), dtype="<i8")
+        sizes[null == 0 if some else slice(None)] = np.diff(offsets)
+        lengths.update(sizes.data)
         if len(said) and said.buffers()[2] is not None:
             values.update(memoryview(said.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
     else:
-        if pa.types.is_timestamp(chunk.type):
-            chunk = chunk.cast(pa.int64())
-        elif pa.types.is_boolean(chunk.type):
+        if pa.types.is_boolean(chunk.type):
             chunk = chunk.cast(pa.uint8())
-        values.update(np.where(null == 0, numbers_of(chunk), 0).astype(numbers_of(chunk).dtype).tobytes())
+        numbers = numbers_of(chunk)
+        values.update((np.where(null == 0, numbers, numbers.dtype.type(0)) if some else numbers).data)
 
 
 class TableStore:

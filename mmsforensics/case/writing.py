@@ -18,10 +18,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from threading import Lock, RLock
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +116,20 @@ class OpenFiles:
             os.close(self._open.popitem()[1])
 
 
+@dataclass(slots=True, eq=False)
+class Spooled:
+    """Bytes of one file that do not lie in it yet."""
+
+    path: Path
+    waiting: list[bytes] = field(default_factory=list)
+    laid: list[tuple[int, int]] = field(default_factory=list)
+    """Where in the common file others lie, which come before, and how many."""
+    size: int = 0
+    """Of all."""
+    flushed: bool = False
+    """Whether there is a file: to ask the system costs as much as to read some bytes."""
+
+
 class Spools:
     """Bytes for many files that wait until they are asked for, most of them in one common file.
 
@@ -124,12 +139,10 @@ class Spools:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._waiting: dict[Path, list[bytes]] = {}
+        self._waiting: dict[Spooled, None] = {}  # those of which bytes wait, in the order of their first
         self._size = 0
-        self._common: BinaryIO | None = None
+        self._common: FileIO | None = None
         self._end = 0
-        self._laid: dict[Path, list[tuple[int, int]]] = {}  # where in it bytes of a file lie, and how many
-        self._flushed: set[Path] = set()  # files that are there
 
     def __enter__(self) -> Self:
         """Return it; what it holds is forgotten with the block."""
@@ -142,76 +155,72 @@ class Spools:
         if self._common is not None:
             self._common.close()
 
-    def append(self, path: Path, data: bytes) -> None:
+    def append(self, spooled: Spooled, data: bytes) -> None:
         """Add bytes to a file."""
         with self._lock:
-            self._waiting.setdefault(path, []).append(data)
+            if not spooled.waiting:
+                self._waiting[spooled] = None
+            spooled.waiting.append(data)
+            spooled.size += len(data)
             self._size += len(data)
             if self._size > BYTES_SPOOLED:
                 self._lay()
 
     def _lay(self) -> None:
-        """Write all that waits to the common file."""
-        for path, parts in self._waiting.items():
+        """Write all that waits to the common file, what is of one file in one piece."""
+        for spooled in self._waiting:
             if self._common is None:
-                self._common = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-            size = sum(len(part) for part in parts)
-            self._common.writelines(parts)
-            self._laid.setdefault(path, []).append((self._end, size))
-            self._end += size
+                self._common = tempfile.TemporaryFile(dir=spooled.path.parent, buffering=0)  # noqa: SIM115
+            data = b"".join(spooled.waiting)
+            _write(spooled.path, self._common.fileno(), memoryview(data))
+            spooled.laid.append((self._end, len(data)))
+            spooled.waiting.clear()
+            self._end += len(data)
         self._waiting.clear()
         self._size = 0
-        if self._common is not None:
-            self._common.flush()
 
-    def size(self, path: Path) -> int:
-        """Bytes of a file that do not lie in it yet."""
-        with self._lock:
-            laid = sum(size for _, size in self._laid.get(path, ()))
-            return laid + sum(len(part) for part in self._waiting.get(path, ()))
-
-    def flushed(self, path: Path) -> bool:
-        """Whether there is a file: to ask the system costs as much as to read some bytes."""
-        with self._lock:
-            return path in self._flushed
-
-    def read(self, path: Path) -> bytes:
+    def read(self, spooled: Spooled) -> bytes:
         """The bytes of a file that do not lie in it yet."""
         with self._lock:
-            return b"".join([*self._read_laid(path), *self._waiting.get(path, ())])
+            return b"".join([*self._read_laid(spooled), *spooled.waiting])
 
-    def _read_laid(self, path: Path) -> Iterator[bytes]:
-        for begin, size in self._laid.get(path, ()):
+    def _read_laid(self, spooled: Spooled) -> Iterator[bytes]:
+        for begin, size in spooled.laid:
             assert self._common is not None
             data = os.pread(self._common.fileno(), size, begin)
             if len(data) < size:
                 raise OSError("a spool file ends before what was written to it")
             yield data
 
-    def flush(self, path: Path) -> None:
+    def flush(self, spooled: Spooled) -> None:
         """See to it that all bytes of a file lie in it."""
         with self._lock:
-            if self.size(path):
-                self._flushed.add(path)
-            for data in self._read_laid(path):
-                append(path, memoryview(data))
-            rest = b"".join(self._waiting.get(path, ()))
+            if not spooled.size:
+                return
+            spooled.flushed = True
+            for data in self._read_laid(spooled):
+                append(spooled.path, memoryview(data))
+            rest = b"".join(spooled.waiting)
             if rest:
-                append(path, memoryview(rest))
-            self._forget(path)
+                append(spooled.path, memoryview(rest))
+            self._forget(spooled)
 
-    def _forget(self, path: Path) -> None:
-        self._size -= sum(len(part) for part in self._waiting.pop(path, []))
-        self._laid.pop(path, None)
+    def _forget(self, spooled: Spooled) -> None:
+        if spooled.waiting:
+            del self._waiting[spooled]
+        self._size -= sum(map(len, spooled.waiting))
+        spooled.waiting.clear()
+        spooled.laid.clear()
+        spooled.size = 0
 
-    def remove(self, path: Path) -> None:
+    def remove(self, spooled: Spooled) -> None:
         """Forget a file's bytes, and delete it."""
         with self._lock:
-            self._forget(path)
-            flushed = path in self._flushed
-            self._flushed.discard(path)
+            if spooled.size:
+                self._forget(spooled)
+            flushed, spooled.flushed = spooled.flushed, False
         if flushed:
-            path.unlink(missing_ok=True)
+            spooled.path.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, eq=False)

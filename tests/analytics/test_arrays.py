@@ -10,7 +10,7 @@ from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsforensics.analytics.arrays import array_of, numbers_of, repeated
+from mmsforensics.analytics.arrays import array_of, numbers_of, repeated, repeated_each
 
 KINDS = {
     pa.string(): st.text(),
@@ -45,6 +45,13 @@ def test_the_same_text_again_and_again(text, null):
     built.validate(full=True)
     assert built.equals(pa.array([None if n else text for n in null], pa.string()))
     assert repeated(text, len(null)).equals(pa.array([text] * len(null), pa.string()))
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.integers(0, 4)), max_size=6))
+def test_texts_each_as_often_as_its_count(given):
+    built = repeated_each([text for text, _ in given], [count for _, count in given])
+    built.validate(full=True)
+    assert built.equals(pa.array([text for text, count in given for _ in range(count)], pa.string()))
 
 
 def test_an_analysis_does_not_load_pandas(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from mmsforensics.case import writing
 from mmsforensics.case.spool import Spool
-from mmsforensics.case.writing import HashedFile, Spools, Writers
+from mmsforensics.case.writing import HashedFile, Spooled, Spools, Writers
 
 
 def test_files_that_grow_in_turn_hold_what_was_given_in_order(tmp_path):
@@ -126,34 +126,49 @@ def test_files_grow_from_several_threads(tmp_path, monkeypatch):
 
 def test_spools_keep_the_order_of_each_file_whenever_they_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "BYTES_SPOOLED", 1000)
-    spools, given = Spools(), {tmp_path / str(n): b"" for n in range(3)}
+    spools, given = Spools(), {Spooled(tmp_path / str(n)): b"" for n in range(3)}
     for i in range(100):
-        for n, path in enumerate(given):
+        for n, spooled in enumerate(given):
             part = bytes([i]) * (n + 1) * 10
-            spools.append(path, part)
-            given[path] += part
-    for path, expected in given.items():
-        assert (spools.read(path), spools.size(path)) == (expected, len(expected))
-        assert not path.exists()
-        spools.flush(path)
-        assert path.read_bytes() == expected
-        spools.append(path, b"more")
-        assert spools.read(path) == b"more"
-        spools.flush(path)
-        assert path.read_bytes() == expected + b"more"
+            spools.append(spooled, part)
+            given[spooled] += part
+    for spooled, expected in given.items():
+        assert (spools.read(spooled), spooled.size) == (expected, len(expected))
+        assert not spooled.path.exists()
+        spools.flush(spooled)
+        assert spooled.path.read_bytes() == expected
+        spools.append(spooled, b"more")
+        assert spools.read(spooled) == b"more"
+        spools.flush(spooled)
+        assert spooled.path.read_bytes() == expected + b"more"
+
+
+def test_what_waits_for_one_spool_is_laid_in_one_piece(tmp_path, monkeypatch):
+    """Each piece is written, and later read, by a call of its own."""
+    monkeypatch.setattr(writing, "BYTES_SPOOLED", 100)
+    spools, spooled, other = Spools(), Spooled(tmp_path / "a"), Spooled(tmp_path / "b")
+    for n in range(10):
+        spools.append(spooled, bytes([n]) * 6)
+        spools.append(other, bytes([n]) * 5)
+    assert (spooled.laid, other.laid) == ([(0, 60)], [(60, 45)])
+    assert spools.read(spooled) == b"".join(bytes([n]) * 6 for n in range(10))
+    assert spools.read(other) == b"".join(bytes([n]) * 5 for n in range(10))
+    spools.remove(spooled)
+    spools.append(spooled, b"again")
+    assert (spools.read(spooled), spooled.size) == (b"again", 5)
 
 
 def test_a_spool_that_is_removed_leaves_nothing(tmp_path):
-    spools, path = Spools(), tmp_path / "spool"
-    spools.append(path, b"waiting")
-    spools.remove(path)
-    spools.flush(path)
-    assert not path.exists()
-    spools.append(path, b"written")
-    spools.flush(path)
-    assert spools.flushed(path)
-    spools.remove(path)
-    assert not (spools.flushed(path) or path.exists())
+    spools, spooled = Spools(), Spooled(tmp_path / "spool")
+    spools.append(spooled, b"waiting")
+    spools.remove(spooled)
+    spools.flush(spooled)
+    assert not spooled.path.exists()
+    spools.append(spooled, b"written")
+    spools.flush(spooled)
+    assert spooled.flushed
+    spools.remove(spooled)
+    assert not (spooled.flushed or spooled.path.exists())
 
 
 def test_the_system_is_not_asked_for_spools_that_are_no_files(tmp_path, monkeypatch):
