@@ -99,6 +99,7 @@ class SessionRoom:
         self._readers: dict[int, Reader] = {}
         self._done: set[int] = set()
         self._heard_of: set[int] = set()  # connections of which packets came in the last batch
+        self._laid: list[Story] = []  # sessions whose media came the short way in it
         self._given_up: list[int] = []
         self._stories: list[Story] = []
         self._fetches = Fetches()
@@ -137,7 +138,11 @@ class SessionRoom:
             else:
                 watch.see(packets, watch.checks(packets))
             self._report(watch)
-        self._dispatch(heard)
+        if heard:
+            self._dispatch(heard)
+        for story in self._laid:
+            story.count.settle()
+        self._laid.clear()
 
     def _in_order(self, packets: InOrder, heard: list[Heard], waiting: set[int]) -> None:
         """Take bytes of a connection that came on the fast path."""
@@ -147,9 +152,11 @@ class SessionRoom:
             return
         connection = self._connections[uid]
         session = self._mms.get(uid) if uid not in waiting else None
-        if session is None or not steady.take(connection, session, packets):
-            _add(heard, uid, connection.in_order(packets.run.copy()))
-            waiting.add(uid)
+        if session is not None and steady.take(connection, session, packets):
+            self._laid.append(session.story)
+            return
+        _add(heard, uid, connection.in_order(packets.run.copy()))
+        waiting.add(uid)
 
     def predicted(self) -> list[Predicted]:
         """Connections of the last batch that carry media: of what comes next is known all but the bytes."""
