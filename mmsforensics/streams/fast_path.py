@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mmsforensics.evidence.compiled import fingerprint
 from mmsforensics.packets import PacketBatch
-from mmsforensics.streams import keeping, watch
+from mmsforensics.streams import keeping, tracking, watch
 from mmsforensics.streams.flow_watch import FlowWatch
 from mmsforensics.streams.keeping import copy
 from mmsforensics.streams.reassembly import TcpReassembler
@@ -62,6 +62,12 @@ PIECE_ROOM: Final = 256
 
 TOLD: Final = 1 << 12
 """Anomalies of one pass; where there are more, it is done in parts."""
+
+MOST_ODD: Final = 1 << 16
+"""Anomalies that wait to be told: where nothing but acknowledgements comes no lane is ever full."""
+
+MOST_FLOWS: Final = 1 << 25
+"""Flows of a capture, from the first on, that may go this way: their numbers are places in an array."""
 
 UNUSUAL_FLAGS: Final = 1 | 2 | 4
 """FIN, SYN, RST."""
@@ -163,7 +169,7 @@ def _entry(sources: int) -> Callable[..., tuple[int, int, int]]:
     return take
 
 
-_take = _entry(fingerprint((keeping, watch)))
+_take = _entry(fingerprint((keeping, tracking, watch)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,7 @@ class FastPath:
         self._lane_of = np.empty(0, dtype=np.int32)  # by uid; -1 for none
         self._predicted: dict[int, Predicted] = {}  # by number of the lane
         self._odd: dict[int, list[NDArray[np.void]]] = {}  # anomalies not told yet, by number of the lane
+        self._odd_count = 0
         self._refused = 0  # connections for which there was no lane, since there were made more
         self._cut(LARGEST_PART)
 
@@ -234,14 +241,14 @@ class FastPath:
         All that was seen of it must have been handed on.
         """
         uid = predicted.watch.flow.uid
-        if uid < len(self._lane_of) and self._lane_of[uid] >= 0:
+        if uid >= MOST_FLOWS or (uid < len(self._lane_of) and self._lane_of[uid] >= 0):
             return
         if not self._free:
             self._refused += 1
             return
         if uid >= len(self._lane_of):
-            more = np.full(max(uid + 1, 1024), -1, dtype=np.int32)
-            self._lane_of = np.concatenate((self._lane_of, more))
+            more = min(max(uid + 1, 1024), MOST_FLOWS - len(self._lane_of))
+            self._lane_of = np.concatenate((self._lane_of, np.full(more, -1, dtype=np.int32)))
         self._enter(uid, predicted, predicted.sender.position, predicted.sender.expected)
 
     def _enter(self, uid: int, predicted: Predicted, position: int, expected: int | None) -> None:
@@ -276,7 +283,7 @@ class FastPath:
     ) -> Iterator[InOrder]:
         """Take those of the packets to deliver that are what was expected; their action is `TAKEN` then.
 
-        Yields what there is no more room for.
+        Yields what there is no more room for, and that of which very much is odd.
         """
         begin = 0
         while self._predicted and begin < len(batch.rows):
@@ -298,11 +305,14 @@ class FastPath:
             )
             if odd:
                 self._keep_odd(odd)
+            if self._odd_count > MOST_ODD:
+                yield from map(self._handed_on, sorted(self._odd))
             if full >= 0:
                 yield self._handed_on(full)
                 self._lanes["limit"][full] = self._part - FRONT
 
     def _keep_odd(self, odd: int) -> None:
+        self._odd_count += odd
         whose = self._whose[:odd]
         for number in np.unique(whose).tolist():
             self._odd.setdefault(number, []).append(self._told[:odd][whose == number])
@@ -345,7 +355,9 @@ class FastPath:
         run = Run(position - size, memory[FRONT:], pieces[FRONT_PIECES:])
         lane["size"] = lane["pieces"] = lane["acked"] = lane["packets"] = 0
         sides, side = self._sides[number], predicted.side
-        predicted.watch.observed(self._odd.pop(number, ()), side, run.pieces[acked:])
+        told = self._odd.pop(number, [])
+        self._odd_count -= sum(map(len, told))
+        predicted.watch.observed(told, side, run.pieces[acked:])
         predicted.sender.went_on(run)
         for each, stream in ((side, predicted.sender), (1 - side, predicted.receiver)):
             stream.last_frame, stream.last_ts = int(sides["last_frame"][each]), int(sides["last_ts"][each])

@@ -121,6 +121,8 @@ class TcpReassembler:
 
     def went_on(self, run: Run) -> None:
         """Take note of bytes in order that were put together elsewhere, in memory that is used again."""
+        if not len(run.data):
+            return
         self._advance(run.offset + len(run.data))
         if len(run.data) <= HISTORY:
             run = Run(run.offset, copied(run.data), run.pieces.copy())

@@ -18,6 +18,7 @@ from mmsforensics.streams import (
     TcpReassembler,
     fast_path,
 )
+from mmsforensics.streams.fast_path import FastPath
 
 SERVER, CLIENT = "192.0.2.9", "192.0.2.1"
 FRONT = fast_path.FRONT
@@ -35,7 +36,7 @@ class Talk:
             self.sent[n] = 1
             self.say(n, 0, side=0)
 
-    def say(self, n, size, *, flags=ACK, side=1, ahead=0):
+    def say(self, n, size, *, flags=ACK, side=1, ahead=0, window=65535):
         """A segment with so many bytes, as far ahead of the last one; the other side has acknowledged all."""
         ends = [(CLIENT, 40000 + n), (SERVER, 1755)]
         (src, sport), (dst, dport) = ends[side], ends[1 - side]
@@ -43,7 +44,7 @@ class Talk:
         payload = bytes((at + k) * (n + 3) % 251 for k in range(size))
         seq, ack = (7000 + at, 1) if side else (0 if flags & SYN else 1, 7000 + at)
         self.frames.append(
-            tcp_frame(src, dst, sport, dport, seq, ack, flags, payload, ip_id=len(self.frames))
+            tcp_frame(src, dst, sport, dport, seq, ack, flags, payload, ip_id=len(self.frames), window=window)
         )
         if side:
             self.sent[n] = at + size
@@ -227,6 +228,34 @@ def test_a_segment_that_is_larger_than_the_room_goes_the_long_way(tmp_path, lane
     for _ in range(60):
         talk.say(0, 1000)
     both(talk, tmp_path)
+
+
+def test_anomalies_of_a_connection_that_only_acknowledges_do_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(fast_path, "MOST_ODD", 30)
+    talk = steady(2, 10)
+    for _ in range(200):
+        talk.say(1, 0, side=0, window=0)
+        talk.say(1, 0, side=0)
+    waiting = []
+    kept = FastPath._keep_odd
+
+    def keep_odd(path, odd):
+        kept(path, odd)
+        waiting.append(sum(len(rows) for parts in path._odd.values() for rows in parts))
+
+    monkeypatch.setattr(FastPath, "_keep_odd", keep_odd)
+    reader = both(talk, tmp_path, step=10)
+    assert len(waiting) > 20
+    assert max(waiting) <= 30 + 10
+    assert reader.ways.count("fast") > 5
+    assert all(len(run.data) for run in reader.flows[1][2]._history)  # no others are remembered
+
+
+def test_connections_behind_very_many_flows_go_the_long_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(fast_path, "MOST_FLOWS", 2)
+    reader = both(steady(3, 50), tmp_path)
+    assert len(reader.table._fast_path) == 2
+    assert len(reader.table._fast_path._lane_of) == 2
 
 
 @pytest.mark.parametrize("size", [0, 5, FRONT, FRONT + 1])
