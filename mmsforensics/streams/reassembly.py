@@ -110,7 +110,7 @@ class TcpReassembler:
     @property
     def expected(self) -> int | None:
         """Sequence number of the next byte; None while segments wait, before the first, or behind a FIN."""
-        if self._fin is not None or len(self._waiting) or self._doubtful:
+        if self._fin is not None or len(self._waiting) or self._in_doubt():
             return None
         return self._reference
 
@@ -283,15 +283,17 @@ class TcpReassembler:
         which: NDArray[np.bool_],
     ) -> None:
         """Keep segments whose checksum is wrong, for the case that no other has their bytes."""
-        self._doubtful = [
-            d for d in self._doubtful if int((d[0]["offset"] + d[0]["length"]).max()) > self._next
-        ]
+        self._doubtful = self._in_doubt()
         if not which.any():
             return
         segments = _segments(rows[which], offsets[which], start[which])
         segments["doubtful"] = 1
         copy, segments["start"] = copy_payloads(data, segments["start"], segments["length"])
         self._doubtful.append((segments, copy))
+
+    def _in_doubt(self) -> list[tuple[NDArray[np.void], NDArray[np.uint8]]]:
+        """What was set aside and may still be needed: other segments do not have all of its bytes yet."""
+        return [d for d in self._doubtful if int((d[0]["offset"] + d[0]["length"]).max()) > self._next]
 
     def _take_back(self) -> None:
         """Let segments that were set aside wait with the others."""

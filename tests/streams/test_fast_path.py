@@ -199,6 +199,14 @@ def test_a_wrong_checksum_ends_it(tmp_path):
     assert both(talk, tmp_path).ways == ["long", "fast", "long", "long"]  # others may still have its bytes
 
 
+def test_what_was_sent_again_rightly_is_no_longer_in_doubt(tmp_path):
+    talk = steady(1, 60)
+    right = talk.frames[40]
+    assert len(right) > 1000
+    talk.frames.insert(40, right[:-1] + bytes([right[-1] ^ 1]))
+    assert both(talk, tmp_path, step=10).ways[-1] == "fast"
+
+
 def test_more_connections_get_less_room_each(tmp_path, lanes):
     lanes(8 * (FRONT + 16_000), 4 * (FRONT + 16_000), FRONT)
     reader = both(steady(7, 120), tmp_path, gather=20_000)
