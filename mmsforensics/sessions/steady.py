@@ -188,16 +188,7 @@ def take(connection: Connection, session: MmsSession, in_order: InOrder) -> bool
         return False
     run = in_order.behind(begun.data, begun.pieces)
     counts, out, media, origins = _take(
-        *(
-            run.data,
-            run.pieces,
-            run.offset,
-            medium.packet_size,
-            medium.counting,
-            medium.file_size,
-            play,
-            flags,
-        )
+        run.data, run.pieces, run.offset, medium.packet_size, medium.counting, medium.file_size, play, flags
     )
     count, size, largest, unsound, end, left = counts[0].item()
     if not count:

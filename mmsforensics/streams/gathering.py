@@ -60,7 +60,7 @@ class Gathering:
         self._size = 0
         self._last = (0, 0)  # packets added last, and bytes
 
-    def ready(self, others: int = 0) -> bool:
+    def ready(self, others: int) -> bool:
         """Whether there is enough to be handed on, or no room for as much again as was added last.
 
         `others` is the number of flows of which something is handed on, too.
